@@ -67,6 +67,18 @@ internal static class Check
             $"output {Shape(output)} fits neither queries {Shape(queries)} nor values {Shape(values)}");
     }
 
+    public static void AttentionGradient(
+        HeadTensor queries, HeadTensor keys, HeadTensor values, HeadTensor dQueries, HeadTensor dKeys, HeadTensor dValues)
+    {
+        Same(queries, dQueries, "queries");
+        Same(keys, dKeys, "keys");
+        Same(values, dValues, "values");
+
+        static void Same(HeadTensor x, HeadTensor dx, string what) => Require(
+            x.Batch == dx.Batch && x.Heads == dx.Heads && x.Rows == dx.Rows && x.Width == dx.Width,
+            $"{what} {Shape(x)} and their gradient {Shape(dx)} differ");
+    }
+
     public static void ConvolutionWeights(in ConvolutionShape shape, ReadOnlySpan<float> weight, ReadOnlySpan<float> bias)
     {
         Shape(shape);

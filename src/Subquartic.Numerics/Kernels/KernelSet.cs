@@ -119,6 +119,20 @@ public abstract partial class KernelSet
     /// <param name="output">(B, H, L, c_v).</param>
     public abstract void Attention(HeadTensor queries, HeadTensor keys, HeadTensor values, float scale, HeadTensor output);
 
+    /// <summary>The gradient of <see cref="Attention"/>. With P the weights and D_i = sum_j P_ij (dO_i.V_j): dV += P^T dO,
+    /// dS = P o (dO V^T - D), dQ += scale dS K, dK += scale dS^T Q. The weights are computed again.</summary>
+    /// <param name="queries">(B, H, L, c).</param>
+    /// <param name="keys">(B, H, S, c), S at least 1.</param>
+    /// <param name="values">(B, H, S, c_v).</param>
+    /// <param name="dOutput">Gradient of the output (B, H, L, c_v).</param>
+    /// <param name="scale">Factor on the scores.</param>
+    /// <param name="dQueries">(B, H, L, c), added to.</param>
+    /// <param name="dKeys">(B, H, S, c), added to.</param>
+    /// <param name="dValues">(B, H, S, c_v), added to.</param>
+    public abstract void AttentionGradient(
+        HeadTensor queries, HeadTensor keys, HeadTensor values, HeadTensor dOutput, float scale,
+        HeadTensor dQueries, HeadTensor dKeys, HeadTensor dValues);
+
     // ---- Convolution and normalisation of feature maps (Convolution.cs, GroupNorm.cs) ---------------------------------
 
     /// <summary>Copies the weights of a convolution into the order the kernels read.</summary>

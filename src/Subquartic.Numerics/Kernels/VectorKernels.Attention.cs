@@ -192,8 +192,7 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             new Span<float>(Maximum, Lanes).Fill(float.NegativeInfinity);
             new Span<float>(Sum, Lanes).Clear();
             new Span<float>(Output, Lanes * valueColumns).Clear();
-            const float log2E = 1.44269504f;
-            Vector128<float> factor = Vector128.Create(scale * log2E);
+            Vector128<float> factor = Vector128.Create(scale * Log2E);
             float* rows = queries.Pointer;
             for (int lane = 0; lane < Lanes; lane += 4)
             {

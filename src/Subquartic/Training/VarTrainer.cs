@@ -72,9 +72,14 @@ public sealed class VarTrainer : Trainer
         FeatureMap fHat = _maps.FeatureMap(batch, scales.Last.Height, scales.Last.Width, config.CodeChannels, f.Length);
         _autoencoder.Encode(Images, f, _attention);
         var tokens = new int[batch * scales.Tokens];
-        _autoencoder.Quantizer.Quantize(f, tokens, fHat);
-        Matrix input = Tape.Take(batch * (scales.Tokens - scales[0].Tokens), config.CodeChannels);
-        _autoencoder.Quantizer.TeacherInput(tokens, input);
+        int inputs = scales.Tokens - scales[0].Tokens;
+        Matrix input = Tape.Take(batch * inputs, config.CodeChannels);
+        Tape.Kernels.Pool.For(batch, b =>
+        {
+            Span<int> own = tokens.AsSpan(b * scales.Tokens, scales.Tokens);
+            _autoencoder.Quantizer.Quantize(f.Image(b), own, fHat.Image(b));
+            _autoencoder.Quantizer.TeacherInput(own, input.SliceRows(b * inputs, inputs));
+        });
 
         var labels = new int[batch];
         for (int b = 0; b < batch; b++)

@@ -44,19 +44,13 @@ public static class AttentionOperation
             HeadTensor dQueries = Third(qkv.Gradient, 0, images, heads);
             HeadTensor dKeys = Third(qkv.Gradient, 1, images, heads);
             HeadTensor dValues = Third(qkv.Gradient, 2, images, heads);
-            tape.Kernels.Pool.For(images * heads, task =>
+            foreach (AttentionSegment s in segments)
             {
-                int image = task / heads;
-                int head = task % heads;
-                foreach (AttentionSegment s in segments)
-                {
-                    Backward(
-                        tape.Kernels, scale,
-                        queries[image, head].SliceRows(s.QueryStart, s.Queries), keys[image, head].SliceRows(0, s.Keys), values[image, head].SliceRows(0, s.Keys),
-                        output[image, head].SliceRows(s.QueryStart, s.Queries), dOutput[image, head].SliceRows(s.QueryStart, s.Queries),
-                        dQueries[image, head].SliceRows(s.QueryStart, s.Queries), dKeys[image, head].SliceRows(0, s.Keys), dValues[image, head].SliceRows(0, s.Keys));
-                }
-            });
+                tape.Kernels.AttentionGradient(
+                    queries.SliceRows(s.QueryStart, s.Queries), keys.SliceRows(0, s.Keys), values.SliceRows(0, s.Keys),
+                    dOutput.SliceRows(s.QueryStart, s.Queries), scale,
+                    dQueries.SliceRows(s.QueryStart, s.Queries), dKeys.SliceRows(0, s.Keys), dValues.SliceRows(0, s.Keys));
+            }
         });
         return y;
     }
@@ -157,30 +151,5 @@ public static class AttentionOperation
         }
 
         return Math.Max(MathF.Sqrt(sum), 1e-12f);
-    }
-
-    /// <summary>With P the weights and D_i = do_i.o_i: dV += P^T dO; dS = P (dO V^T - D); dQ += scale dS K; dK += scale dS^T Q.</summary>
-    private static void Backward(
-        KernelSet kernels, float scale, Matrix q, Matrix k, Matrix v, Matrix o, Matrix dO, Matrix dQ, Matrix dK, Matrix dV)
-    {
-        long length = (long)q.Rows * k.Rows;
-        using Scratch scratch = Scratch.Rent(2 * length);
-        Matrix p = scratch.Buffer.Matrix(q.Rows, k.Rows);
-        Matrix dS = scratch.Buffer.Matrix(q.Rows, k.Rows, length);
-        kernels.Gemm(q, PackCache.Pack(kernels, k, transposed: false), p);
-        TensorPrimitives.Multiply(p.Span(), scale, p.Span());
-        kernels.Softmax(p, p);
-        kernels.AddProduct(p, dO, dV);
-        kernels.Gemm(dO, PackCache.Pack(kernels, v, transposed: false), dS);
-        for (int i = 0; i < q.Rows; i++)
-        {
-            Span<float> row = dS.Row(i);
-            TensorPrimitives.Subtract(row, TensorPrimitives.Dot<float>(dO.Row(i), o.Row(i)), row);
-            TensorPrimitives.Multiply(row, p.Row(i), row);
-            TensorPrimitives.Multiply(row, scale, row);
-        }
-
-        kernels.Gemm(dS, PackCache.Pack(kernels, k, transposed: true), dQ, new GemmOptions { Residual = dQ });
-        kernels.AddProduct(dS, q, dK);
     }
 }
