@@ -59,8 +59,11 @@ internal static class CommandLine
         var root = new RootCommand("Draws images with visual autoregressive (VAR) models on the CPU.") { HelpName = ProgramName };
         Command[] verbs =
         [
-            new GenerateVerb(), new EditVerb(), new ReconstructVerb(), new VerifyVerb(), new InspectVerb(), new ConvertVerb(), new RandomVerb(),
-            new DatasetVerb(), new Command("train", "Trains a model on pictures: vqvae first, then var.") { new TrainVqVaeVerb(), new TrainVarVerb() },
+            new GenerateVerb(), new EditVerb(), new ReconstructVerb(), new VerifyVerb(), new InspectVerb(), new ConvertVerb(), new MergeVerb(), new RandomVerb(),
+            new DatasetVerb(), new Command("train", "Trains a model on pictures: vqvae first, then var; lora tunes.")
+            {
+                new TrainVqVaeVerb(), new TrainVarVerb(), new TrainLoraVerb(),
+            },
             new Command("limits", "Calculates and measures what fast attention can and cannot do; no model is needed.") 
             {
                 new LimitsCostVerb(), new LimitsScalingVerb(), new LimitsPhaseVerb(), new LimitsHardVerb(), new LimitsErrorsVerb(),

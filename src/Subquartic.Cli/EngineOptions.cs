@@ -31,6 +31,8 @@ internal sealed class EngineOptions
         DefaultValueFactory = _ => 1e-3,
     }.Require(value => value is > 0 and < 1, "a number above 0 and below 1");
 
+    private readonly Option<AdapterOption.Request[]> _adapters = AdapterOption.Create();
+
     private readonly Option<string> _kernels = new Option<string>("--kernels")
     {
         Description = "Width of the vector kernels. [default: the widest of this processor]",
@@ -52,6 +54,7 @@ internal sealed class EngineOptions
         if (withModel)
         {
             verb.Add(_model);
+            verb.Add(_adapters);
         }
 
         if (withAttention)
@@ -95,7 +98,7 @@ internal sealed class EngineOptions
     /// <exception cref="CheckpointException">They are missing or damaged.</exception>
     public ModelFiles Open(ParseResult options, Terminal terminal)
     {
-        ModelFiles files = ModelFiles.Open(ModelPath(options));
+        ModelFiles files = AdapterOption.Apply(ModelFiles.Open(ModelPath(options)), options.GetValue(_adapters));
         if (files.Note is { } note)
         {
             terminal.Warn($"{ModelName(options)}: {note}");

@@ -118,7 +118,7 @@ public sealed class TrainTests : IDisposable
 
     [Theory]
     [InlineData(2, "train", "train")]
-    [InlineData(2, "train gan", "no verb 'gan'; there are vqvae, var")]
+    [InlineData(2, "train gan", "no verb 'gan'; there are vqvae, var, lora")]
     [InlineData(2, "train vqvae", "--out")]
     [InlineData(2, "train var --out x", "--vae")]
     [InlineData(2, "train vqvae --out x --channels 48", "--channels is '48', must be a multiple of 32")]
@@ -138,6 +138,11 @@ public sealed class TrainTests : IDisposable
     [InlineData(1, "train vqvae --out x --resume", "no training to go on with in x")]
     [InlineData(1, "train vqvae --out x --from file", "file")]
     [InlineData(1, "train var --out x --vae missing", "missing")]
+    [InlineData(2, "train lora --out x", "--model")]
+    [InlineData(1, "train lora --out x --model missing", "missing")]
+    [InlineData(2, "train lora --out x --model MODEL --targets q,x", "no target 'x'")]
+    [InlineData(2, "train lora --out x --model MODEL --rank 65", "rank 65 does not fit blocks.0.attn.mat_qkv")]
+    [InlineData(1, "merge --model MODEL --adapter missing --out x", "missing")]
     public void Bad_input_is_refused_in_one_line(int code, string command, params string[] words)
     {
         File.WriteAllText(_program.At("file"), "not what you think");
@@ -148,7 +153,32 @@ public sealed class TrainTests : IDisposable
         WritePicture(Path.Combine("same", "cat", "b.png"), 16);
         byte[] bytes = File.ReadAllBytes(_program.At("same", "cat", "b.png"));
         File.WriteAllBytes(_program.At("same", "cat", "b.png"), bytes[..^20]); // the header is whole, the pixels are not
-        Refuses(code, command, words);
+        Refuses(code, command.Replace("MODEL", CommandLineProcess.BoxedModel, StringComparison.Ordinal), words);
+    }
+
+    [Fact]
+    public void An_adapter_learns_a_class_and_is_drawn_with_merged_and_taken_out()
+    {
+        WritePicture(Path.Combine("new", "rocket", "a.png"), 64);
+        string model = CommandLineProcess.BoxedModel;
+        JsonElement trained = Train($"train lora --model {model} --data new --out rocket --rank 2 --targets q,v,fc2 --replay 1 --steps 2 --batch 2 --samples 1 --json").Json();
+        Assert.Equal("lora", trained.GetProperty("stage").GetString());
+        Assert.Equal(64, ImageFile.Load(_program.At("rocket", "samples.png")).Height);
+        int[] adapted = Tokens($"--model {model} --adapter rocket --class 10");
+        Assert.Equal(adapted, Tokens($"--model {model} --adapter rocket:0 --adapter rocket --class 11"));
+        _program.Succeed("merge", "--model", model, "--adapter", "rocket", "--out", "merged", "--dtype", "f32");
+        Assert.Equal(adapted, Tokens("--model merged --class 10"));
+        _program.Succeed("merge", "--model", "merged", "--adapter", "rocket", "--undo", "--out", "plain");
+        Assert.Equal(Tokens($"--model {model} --class 3"), Tokens("--model plain --class 3"));
+        Assert.Equal(1, _program.Run("generate", "--model", "plain", "--class", "10").ExitCode);
+        Assert.Equal(1, _program.Run("merge", "--model", "plain", "--adapter", "rocket", "--undo", "--out", "again").ExitCode);
+        Assert.False(Directory.Exists(_program.At("again")));
+
+        int[] Tokens(string arguments) =>
+        [
+            .. _program.Succeed($"generate {arguments} --seed 3 --json".Split(' ')).Json().GetProperty("pictures")[0].GetProperty("tokens")
+                .EnumerateArray().Select(token => token.GetInt32()),
+        ];
     }
 
     public void Dispose() => _program.Dispose();

@@ -80,13 +80,22 @@ internal abstract class TrainVerb : Verb
     private readonly EngineOptions _engine = new();
 
     protected TrainVerb(string stage, string description, params string[] examples)
+        : this(stage, description, Defaults, examples) => Add(_from);
+
+    /// <summary>A stage with other defaults, which does not start from the weights of a checkpoint.</summary>
+    protected TrainVerb(string stage, string description, TrainingOptions defaults, params string[] examples)
         : base(stage, description, examples)
     {
         Add(_data);
         Add(_size);
         Add(_out);
         Add(_resume);
-        Add(_from);
+        _batch.DefaultValueFactory = _ => defaults.Batch;
+        _steps.DefaultValueFactory = _ => (int)defaults.Steps;
+        _rate.DefaultValueFactory = _ => defaults.LearningRate;
+        _warmUp.DefaultValueFactory = _ => (int)defaults.WarmUp;
+        _weightDecay.DefaultValueFactory = _ => defaults.Optimizer.WeightDecay;
+        _average.DefaultValueFactory = _ => defaults.AverageDecay;
     }
 
     /// <summary>Name of the model's file.</summary>

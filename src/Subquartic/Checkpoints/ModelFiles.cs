@@ -1,3 +1,5 @@
+using System.Text.Json;
+using Subquartic.Adapters;
 using Subquartic.Models;
 
 namespace Subquartic.Checkpoints;
@@ -19,10 +21,18 @@ public sealed class ModelFiles : IDisposable
         VarConfig = VarConfig.Infer(var, besideVar);
         VqVaeConfig = VqVaeConfig.Infer(vqVae, ConfigFile.FindBeside(vqVae.Checkpoint.Path));
         Note = besideVar?.Note;
+        ClassNames = besideVar is not null && besideVar.Root.TryGetProperty("class_names", out JsonElement names) && names.ValueKind == JsonValueKind.Array
+            && names.GetArrayLength() == VarConfig.Classes ? [.. names.EnumerateArray().Select(name => name.ToString())] : null;
         Require(VarConfig.Vocabulary == VqVaeConfig.Vocabulary, "codebook size", VarConfig.Vocabulary, VqVaeConfig.Vocabulary);
         Require(VarConfig.CodeChannels == VqVaeConfig.CodeChannels, "code channels", VarConfig.CodeChannels, VqVaeConfig.CodeChannels);
         int phis = VqVaeConfig.SharedPhi == 0 ? vqVae.CountModules("quantize.quant_resi") : VarConfig.Scales.Count;
         Require(VarConfig.Scales.Count == phis, "number of scales", VarConfig.Scales.Count, phis);
+    }
+
+    private ModelFiles(ModelFiles files, CheckpointView var, IReadOnlyList<string>? classNames)
+    {
+        (Var, VqVae, VqVaeConfig, Note, ClassNames) = (var, files.VqVae, files.VqVaeConfig, files.Note, classNames);
+        VarConfig = files.VarConfig with { Classes = var.Size("class_emb.weight", 2, 0) - 1 };
     }
 
     /// <summary>The transformer's state dict.</summary>
@@ -39,6 +49,21 @@ public sealed class ModelFiles : IDisposable
 
     /// <summary>What the author of the transformer wants to be said about it, or null.</summary>
     public string? Note { get; }
+
+    /// <summary>Names of the classes as stated beside the transformer (<c>class_names</c>); null where they are not, or not all.</summary>
+    public IReadOnlyList<string>? ClassNames { get; }
+
+    /// <summary>The model with adapters merged while it is read.</summary>
+    /// <param name="adapters">The adapters and their weights.</param>
+    /// <param name="undo">Whether to take them out of the model instead, into which they were merged before.</param>
+    /// <returns>A model that takes over these files: dispose it and not this one.</returns>
+    /// <exception cref="CheckpointException">An adapter does not fit the model.</exception>
+    public ModelFiles WithAdapters(IReadOnlyList<WeightedAdapter> adapters, bool undo = false)
+    {
+        var merged = new CheckpointView(new AdaptedCheckpoint(Var, adapters, undo), Var.Prefix);
+        IEnumerable<string> added = adapters.SelectMany(adapter => adapter.Adapter.ClassNames);
+        return new ModelFiles(this, merged, undo ? ClassNames?.Take(ClassNames.Count - added.Count()).ToArray() : ClassNames?.Concat(added).ToArray());
+    }
 
     /// <summary>Finds both halves.</summary>
     /// <param name="path">A folder; or a file holding both; or a file holding one, the other lying in the same folder.</param>

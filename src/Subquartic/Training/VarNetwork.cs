@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using Subquartic.Adapters;
 using Subquartic.Checkpoints;
 using Subquartic.Models;
 using Subquartic.Numerics.Tensors;
@@ -24,14 +25,18 @@ public sealed class VarNetwork : IDisposable
     private readonly (Parameter Weight, Parameter Bias) _headAdaLn;
     private readonly (Parameter Weight, Parameter Bias) _head;
     private readonly AttentionSegment[] _segments;
+    private readonly Range? _newClasses;
 
     /// <summary>Creates the network.</summary>
     /// <param name="config">Sizes and switches.</param>
     /// <param name="seed">Seed of the random start.</param>
     /// <param name="from">A checkpoint to start from, or null.</param>
     /// <param name="maxAttentionScale">Largest factor of l2-normalised attention: 100 in the reference.</param>
+    /// <param name="lora">An adapter to train instead of the network's own weights, which are then frozen; null trains these.</param>
     /// <exception cref="CheckpointException">The checkpoint does not fit the configuration.</exception>
-    public VarNetwork(VarConfig config, ulong seed, CheckpointView? from = null, double maxAttentionScale = ReferenceMaxScale)
+    /// <exception cref="ArgumentException">The adapter does not fit the configuration.</exception>
+    public VarNetwork(
+        VarConfig config, ulong seed, CheckpointView? from = null, double maxAttentionScale = ReferenceMaxScale, LoraOptions? lora = null)
     {
         ArgumentNullException.ThrowIfNull(config);
         Config = config;
@@ -57,6 +62,21 @@ public sealed class VarNetwork : IDisposable
                 .Select(k => new AttentionSegment(config.Scales.Start(k), config.Scales[k].Tokens, config.Scales.Start(k + 1))),
         ];
         BoundAttentionScales();
+        if (lora is not null)
+        {
+            Adapter = new VarAdapter(lora, config, seed);
+            foreach (Parameter parameter in Parameters.All)
+            {
+                parameter.Trainable = false;
+            }
+
+            if (lora.NewClasses.Count > 0)
+            {
+                _newClasses = config.Classes..(config.Classes + lora.NewClasses.Count);
+                _classes = Adapter.ExtendClasses(_classes);
+                Config = config with { Classes = _newClasses.Value.End.Value };
+            }
+        }
     }
 
     /// <summary>Sizes and switches.</summary>
@@ -68,6 +88,12 @@ public sealed class VarNetwork : IDisposable
     /// <summary>All parameters, with the official names.</summary>
     public ParameterSet Parameters { get; }
 
+    /// <summary>What is trained while the network's own weights are frozen; null where these are trained.</summary>
+    public VarAdapter? Adapter { get; }
+
+    /// <summary>What is trained: the network's own parameters, or the adapter's.</summary>
+    public ParameterSet Trained => Adapter?.Parameters ?? Parameters;
+
     /// <summary>Logits of all tokens under teacher forcing.</summary>
     /// <param name="tape">The tape.</param>
     /// <param name="labels">B classes; <see cref="VarConfig.Classes"/> is the unconditional one.</param>
@@ -78,19 +104,19 @@ public sealed class VarNetwork : IDisposable
         ArgumentNullException.ThrowIfNull(tape);
         Variable maps = tape.New(input.Rows, input.Columns, needsGradient: false);
         input.Span().CopyTo(maps.Value.Span());
-        Variable words = tape.Linear(maps, _wordWeight, _wordBias);
-        Variable classes = tape.LookUp(_classes, labels);
+        Variable words = Linear(tape, maps, _wordWeight, _wordBias);
+        Variable classes = tape.LookUp(_classes, labels, _newClasses);
         Variable x = tape.TokenSequence(words, classes, _start, _positions, _levels, Config.Scales);
         Variable condition = tape.Silu(classes);
-        Variable? shared = _sharedAdaLn is { } layer ? tape.Linear(condition, layer.Weight, layer.Bias) : null;
+        Variable? shared = _sharedAdaLn is { } layer ? Linear(tape, condition, layer.Weight, layer.Bias) : null;
         foreach (Block block in _blocks)
         {
             x = block.Forward(tape, x, condition, shared, labels.Length);
         }
 
-        Variable modulation = tape.Linear(condition, _headAdaLn.Weight, _headAdaLn.Bias);
+        Variable modulation = Linear(tape, condition, _headAdaLn.Weight, _headAdaLn.Bias);
         x = tape.LayerNormModulate(x, modulation, scaleChunk: 0, shiftChunk: 1, Config.NormEpsilon);
-        return tape.Linear(x, _head.Weight, _head.Bias);
+        return Linear(tape, x, _head.Weight, _head.Bias);
     }
 
     /// <summary>Sets learned attention factors beyond <see cref="MaxAttentionScale"/> back to it. The forward pass limits them too, but a
@@ -113,7 +139,14 @@ public sealed class VarNetwork : IDisposable
     }
 
     /// <summary>Frees the memory.</summary>
-    public void Dispose() => Parameters.Dispose();
+    public void Dispose()
+    {
+        Adapter?.Dispose();
+        Parameters.Dispose();
+    }
+
+    private Variable Linear(Tape tape, Variable x, Parameter weight, Parameter? bias) =>
+        Adapter?.Linear(tape, x, weight, bias) ?? tape.Linear(x, weight, bias);
 
     private (Parameter Weight, Parameter Bias) Layer(string name, int inputs, int outputs, double deviation) => (
         Parameters.Normal($"{name}.weight", deviation, decays: true, outputs, inputs),
@@ -173,18 +206,18 @@ public sealed class VarNetwork : IDisposable
         {
             VarConfig config = _network.Config;
             Variable modulation = _adaLn is { } own
-                ? tape.Linear(condition, own.Weight, own.Bias)
+                ? _network.Linear(tape, condition, own.Weight, own.Bias)
                 : tape.AddToRows(shared!, _adaLnOffset!);
             Variable normed = tape.LayerNormModulate(x, modulation, scaleChunk: 2, shiftChunk: 4, config.NormEpsilon);
             Variable qkv = tape.PrepareHeads(
-                tape.Linear(normed, _qkv, null), _queryBias, _valueBias, _logFactors, config.Heads, _network.MaxAttentionScale);
+                _network.Linear(tape, normed, _qkv, null), _queryBias, _valueBias, _logFactors, config.Heads, _network.MaxAttentionScale);
             float scale = config.AttentionL2Norm ? 1 : 0.25f / MathF.Sqrt(config.HeadWidth);
             Variable attended = tape.Attention(qkv, images, config.Heads, scale, _network._segments);
-            x = tape.GatedResidual(x, tape.Linear(attended, _projection.Weight, _projection.Bias), modulation, gateChunk: 0);
+            x = tape.GatedResidual(x, _network.Linear(tape, attended, _projection.Weight, _projection.Bias), modulation, gateChunk: 0);
 
             normed = tape.LayerNormModulate(x, modulation, scaleChunk: 3, shiftChunk: 5, config.NormEpsilon);
-            Variable hidden = tape.Gelu(tape.Linear(normed, _expand.Weight, _expand.Bias));
-            return tape.GatedResidual(x, tape.Linear(hidden, _contract.Weight, _contract.Bias), modulation, gateChunk: 1);
+            Variable hidden = tape.Gelu(_network.Linear(tape, normed, _expand.Weight, _expand.Bias));
+            return tape.GatedResidual(x, _network.Linear(tape, hidden, _contract.Weight, _contract.Bias), modulation, gateChunk: 1);
         }
     }
 }

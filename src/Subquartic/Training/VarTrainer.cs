@@ -33,7 +33,7 @@ public sealed class VarTrainer : Trainer
     public VarTrainer(
         VarNetwork network, VqVae autoencoder, IImageDataset dataset, TrainingOptions options, KernelSet kernels,
         double classDropout = 0.1, double labelSmoothing = 0)
-        : base(network?.Parameters ?? throw new ArgumentNullException(nameof(network)), dataset, options, kernels)
+        : base(network?.Trained ?? throw new ArgumentNullException(nameof(network)), dataset, options, kernels)
     {
         ArgumentNullException.ThrowIfNull(autoencoder);
         VarConfig config = network.Config;
@@ -58,8 +58,15 @@ public sealed class VarTrainer : Trainer
         _maps = new FloatBuffer(2L * options.Batch * last.Tokens * config.CodeChannels);
     }
 
+    /// <summary>The adapter that is trained, or null.</summary>
+    public VarAdapter? Adapter => _network.Adapter;
+
     private protected override string NetworkDescription =>
-        $"{_network.Config} {_network.MaxAttentionScale} {_classDropout} {_labelSmoothing} {CodebookHash():x}";
+        $"{_network.Config} {_network.MaxAttentionScale} {_classDropout} {_labelSmoothing} {Hash(_autoencoder.Quantizer.Codebook.Span()):x}{AdapterDescription}";
+
+    // An adapter belongs to the weights under it; their class embedding tells models apart.
+    private string AdapterDescription => _network.Adapter is not { } adapter ? "" :
+        $" {string.Join(',', adapter.Options.Targets)} {adapter.Options.Rank} {adapter.Options.Alpha} {string.Join('/', adapter.Options.NewClasses)} {Hash(_network.Parameters.All.First(p => p.Name == "class_emb.weight").Value.Span()):x}";
 
     private protected override void AfterStep() => _network.BoundAttentionScales();
 
@@ -117,6 +124,11 @@ public sealed class VarTrainer : Trainer
 
     private protected override IEnumerable<TensorSource> Buffers(TensorType type)
     {
+        if (_network.Adapter is not null)
+        {
+            yield break; // an adapter holds nothing but its parameters
+        }
+
         // Constants that the reference keeps in the state dict and refuses to load without.
         ScaleSchedule scales = _network.Config.Scales;
         int tokens = scales.Tokens;
@@ -146,10 +158,10 @@ public sealed class VarTrainer : Trainer
     }
 
     // Another VQ-VAE gives other tokens, so a training does not go on with it.
-    private ulong CodebookHash()
+    private static ulong Hash(ReadOnlySpan<float> values)
     {
         ulong hash = 0;
-        foreach (float value in _autoencoder.Quantizer.Codebook.Span())
+        foreach (float value in values)
         {
             hash = SplitMix64.Mix(hash ^ BitConverter.SingleToUInt32Bits(value));
         }

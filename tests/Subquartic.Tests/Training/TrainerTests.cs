@@ -1,3 +1,4 @@
+using Subquartic.Adapters;
 using Subquartic.Attention;
 using Subquartic.Checkpoints;
 using Subquartic.Generation;
@@ -58,6 +59,48 @@ public sealed class TrainerTests : IDisposable
         (byte[] resumed, _, _) = Run(threads => TransformerTrainer(autoencoder, threads), 24, resumeAt: 5);
         Assert.True(last < first, $"the loss went from {first} to {last}");
         Assert.Equal(through, resumed);
+    }
+
+    [Fact]
+    public void Resumed_training_of_an_adapter_ends_with_the_same_bits_and_changes_nothing_else()
+    {
+        using VqVae autoencoder = SavedAutoencoder();
+        string model = Path.Combine(_folder, "var.safetensors");
+        using (VarTrainer trainer = TransformerTrainer(autoencoder, 2))
+        {
+            trainer.SaveModel(model);
+        }
+
+        using Checkpoint file = Checkpoint.Open(model);
+        var lora = new LoraOptions { Targets = ["q", "v", "fc1", "adaln"], NewClasses = ["rocket"] };
+        var pictures = new AdapterDataset(Sixteen, 15, [.. Sixteen.Classes.Take(15)], []);
+        Assert.Equal((16, "umbrella"), (pictures.Classes.Count, Assert.Single(pictures.NewClasses)));
+        VarNetwork? network = null;
+        Trainer Create(int threads) => new VarTrainer(
+            network = new VarNetwork(TransformerConfig, 1, file.Root, lora: lora), autoencoder, Sixteen, Options with { AverageDecay = 0 },
+            KernelSet.Create(KernelSet.Best.Name, threads));
+        (byte[] through, double first, double last) = Run(Create, 24, resumeAt: 0);
+        Assert.True(last < first, $"the loss went from {first} to {last}");
+        Assert.Equal(through, Run(Create, 24, resumeAt: 5).Model);
+
+        using Checkpoint saved = Checkpoint.Open(Path.Combine(_folder, "model.safetensors"));
+        Assert.All(saved.Tensors.Keys, name => Assert.StartsWith(LoraAdapter.Prefix, name, StringComparison.Ordinal));
+        var table = new float[18 * 24];
+        saved.Read($"{LoraAdapter.Prefix}class_emb.weight", table);
+        var known = new float[17 * 24];
+        file.Read("class_emb.weight", known);
+        Assert.Equal(known[..(16 * 24)], table[..(16 * 24)]);
+        Assert.Equal(known[(16 * 24)..], table[(17 * 24)..]);
+
+        // Nothing of the sixteen pictures has the new class, so its row has not moved either; the frozen weights never do.
+        using Trainer fresh = Create(1);
+        fresh.TakeStep();
+        foreach (Parameter parameter in network!.Parameters.All)
+        {
+            var stored = new float[parameter.Value.Length];
+            file.Read(parameter.Name, stored);
+            Assert.Equal(stored, parameter.Value.Span().ToArray());
+        }
     }
 
     [Fact]

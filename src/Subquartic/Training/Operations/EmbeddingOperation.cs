@@ -11,10 +11,12 @@ public static class EmbeddingOperation
     /// <param name="tape">The tape.</param>
     /// <param name="table">(entries, C).</param>
     /// <param name="labels">B indices.</param>
+    /// <param name="trained">The entries that are trained; null for all.</param>
     /// <returns>(B, C).</returns>
     /// <exception cref="ArgumentException">An index is outside the table.</exception>
-    public static Variable LookUp(this Tape tape, Parameter table, ReadOnlyMemory<int> labels)
+    public static Variable LookUp(this Tape tape, Parameter table, ReadOnlyMemory<int> labels, Range? trained = null)
     {
+        (int first, int count) = (trained ?? ..).GetOffsetAndLength(table.Matrix.Rows);
         Variable y = tape.New(labels.Length, table.Matrix.Columns, table.Trainable);
         for (int b = 0; b < labels.Length; b++)
         {
@@ -31,8 +33,11 @@ public static class EmbeddingOperation
         {
             for (int b = 0; b < labels.Length; b++)
             {
-                Span<float> target = table.GradientMatrix.Row(labels.Span[b]);
-                TensorPrimitives.Add(target, y.Gradient.Row(b), target);
+                if (labels.Span[b] >= first && labels.Span[b] < first + count)
+                {
+                    Span<float> target = table.GradientMatrix.Row(labels.Span[b]);
+                    TensorPrimitives.Add(target, y.Gradient.Row(b), target);
+                }
             }
         });
         return y;
