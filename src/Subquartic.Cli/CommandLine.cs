@@ -60,6 +60,7 @@ internal static class CommandLine
         Command[] verbs =
         [
             new GenerateVerb(), new EditVerb(), new ReconstructVerb(), new VerifyVerb(), new InspectVerb(), new ConvertVerb(), new MergeVerb(), new RandomVerb(),
+            new AnalyzeVerb(),
             new DatasetVerb(), new Command("train", "Trains a model on pictures: vqvae first, then var; lora tunes.")
             {
                 new TrainVqVaeVerb(), new TrainVarVerb(), new TrainLoraVerb(),

@@ -2,6 +2,7 @@ using System.Text.Json.Serialization;
 using Subquartic.Checkpoints;
 using Subquartic.Models;
 using Subquartic.Reports;
+using Subquartic.Reports.Analysis;
 using Subquartic.Verification;
 
 namespace Subquartic.Cli;
@@ -24,6 +25,7 @@ namespace Subquartic.Cli;
 [JsonSerializable(typeof(PhaseReport))]
 [JsonSerializable(typeof(PolynomialReport))]
 [JsonSerializable(typeof(HardReport))]
+[JsonSerializable(typeof(ModelAnalysis))]
 internal sealed partial class Documents : JsonSerializerContext;
 
 /// <summary>The model that ran.</summary>

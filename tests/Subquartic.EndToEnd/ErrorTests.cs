@@ -25,6 +25,9 @@ public sealed class ErrorTests : IDisposable
     [InlineData("edit a.png --mask b.png --outside", "--outside needs --box")]
     [InlineData("reconstruct", "image")]
     [InlineData("inspect", "file")]
+    [InlineData("analyze --n 16,1", "--n is '16,1'")]
+    [InlineData("analyze --images 0", "--images is '0'")]
+    [InlineData("analyze --tolerance 1", "--tolerance is '1'")]
     public void Usage_errors_are_one_line_and_exit_with_2(string command, string words) => Refuses(2, command, words);
 
     [Theory]
@@ -43,6 +46,10 @@ public sealed class ErrorTests : IDisposable
     [InlineData("verify missing", "missing")]
     [InlineData("inspect missing.pth", "missing.pth")]
     [InlineData("inspect file.txt", "file.txt")]
+    [InlineData("analyze --model missing", "missing")]
+    [InlineData("analyze --model truncated", "truncated", "var.safetensors")]
+    [InlineData("analyze --class 10", "--class 10", "0 to 9")]
+    [InlineData("analyze --out file.txt", "file.txt", "there is a file of that name")]
     [InlineData("convert file.txt out.safetensors", "file.txt")]
     public void Bad_input_is_one_line_and_exits_with_1(string command, params string[] words)
     {

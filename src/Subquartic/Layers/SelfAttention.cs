@@ -63,6 +63,10 @@ internal sealed class SelfAttention : IDisposable
         }
     }
 
+    /// <summary>What no score of a head can exceed in absolute value but for rounding, readable from the weights: the learned factor, since
+    /// normalised keys have length 1. Null where queries and keys are not normalised.</summary>
+    public IReadOnlyList<float>? ScoreBounds => _queryFactors;
+
     /// <summary>Applies the layer to the tokens of one pass and appends their keys and values to the cache.</summary>
     /// <param name="x">Normalised tokens (B * L, C); overwritten, as room for the heads' outputs.</param>
     /// <param name="range">The scales of the pass.</param>

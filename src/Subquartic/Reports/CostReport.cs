@@ -41,13 +41,12 @@ public sealed record CostReport(
     /// <returns>The report.</returns>
     public static CostReport Create(int maxSide, int width, double halfRange, double tolerance)
     {
-        // tanh(atanh(eps)/2) <= tolerance, solved for eps.
-        ExpPolynomial? polynomial = ExpPolynomial.For(halfRange, Math.Tanh(2 * Math.Atanh(tolerance)));
-        double? features = polynomial is null ? null : MonomialBasis.CountOf(width, polynomial.Degree);
+        FiniteCriterion polynomial = FiniteCriterion.For(halfRange, width, width, tolerance);
+        double? features = polynomial.Features;
         CostRow[] rows = [.. Enumerable.Range(1, LargestExponent).Select(exponent => Row(exponent, width, features))];
         int quartic = Array.FindLastIndex(rows, row => row.LowRank >= row.Exact);
         return new CostReport(
-            width, halfRange, tolerance, polynomial?.Degree, polynomial?.Error, polynomial is null ? null : Math.Tanh(Math.Atanh(polynomial.Error) / 2), features,
+            width, halfRange, tolerance, polynomial.Degree, polynomial.PolynomialError, polynomial.OutputError, features,
             features is { } r ? AttentionCost.BreakEvenTokens(r, width, width) : null, quartic + 1 < rows.Length ? rows[quartic + 1].Side : null,
             Math.Log(maxSide), [.. rows.Where(row => row.Side <= maxSide)]);
     }
