@@ -12,6 +12,9 @@ public static class AnalysisPage
     // Beyond, a table of all heads helps nobody, and JSON has it.
     private const int MostDetailedHeads = 1024;
 
+    // Maps with more columns get twice the room.
+    private const int WideHeads = 10;
+
     /// <summary>Writes the page.</summary>
     /// <param name="analysis">The analysis.</param>
     /// <returns>An HTML document, which is well-formed XML but for its first line.</returns>
@@ -100,7 +103,7 @@ public static class AnalysisPage
                 "div", $"panel p{i}", Html(
                     "div", "legend", Html("span", null, map.Low),
                     Html("span", "ramp", Enumerable.Range(0, PageStyle.RampSteps).Select(step => Html("i", $"{map.Ramp}{step}", " "))), Html("span", null, map.High)),
-                Html("div", "grid", AnalysisPictures.Maps(analysis, map.Value, map.Ramp)))));
+                Html("div", analysis.Model.Heads > WideHeads ? "grid wide" : "grid", AnalysisPictures.Maps(analysis, map.Value, map.Ramp)))));
     }
 
     private static XElement Details(ModelAnalysis analysis)

@@ -74,11 +74,11 @@ internal static class AnalysisPictures
         for (int i = 0; i < last.Length; i++)
         {
             // Heads stand side by side around their n, in the order of the layers.
-            double x = X(Math.Pow(2, centre + (0.62 * (((i + 0.5) / last.Length) - 0.5))));
+            double x = X(Math.Pow(2, centre + (0.8 * (((i + 0.5) / last.Length) - 0.5))));
             string kind = Kind(last[i].Finite.Verdict);
             content.Add(Line(x, Y(last[i].LeastScore), x, Y(last[i].CertifiedHalfRange), $"thin s{kind}"));
             content.Add(Svg(
-                "circle", $"dot f{kind}", At("cx", x), At("cy", Y(last[i].LeastScore)), At("r", last.Length > 300 ? 2.2 : 3.6),
+                "circle", $"dot f{kind}", At("cx", x), At("cy", Y(last[i].LeastScore)), At("r", last.Length > 48 ? 2.4 : 3.6),
                 Svg("title", null, $"layer {last[i].Layer + 1}, head {last[i].Head + 1}: B {Number(last[i].LeastScore)}, provable {Number(last[i].CertifiedHalfRange)}")));
         }
 
