@@ -11,6 +11,7 @@ public class NominalCriterionTests
     [InlineData(4.0, 3.0, 3.0, Verdict.Fails)]
     [InlineData(null, double.NaN, 3.0, Verdict.Fails)]
     [InlineData(double.NaN, 1.0, 3.0, Verdict.Unknown)]
+    [InlineData(2.0, 3.5, 3.0, Verdict.Fails)] // what was seen outweighs a bound that it breaks
     public void Three_states(double? bound, double measured, double limit, Verdict expected) =>
         Assert.Equal(expected, NominalCriterion.Decide(bound, measured, limit));
 
