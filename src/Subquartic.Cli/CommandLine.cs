@@ -60,10 +60,10 @@ internal static class CommandLine
         Command[] verbs =
         [
             new GenerateVerb(), new EditVerb(), new ReconstructVerb(), new VerifyVerb(), new InspectVerb(), new ConvertVerb(), new MergeVerb(), new RandomVerb(),
-            new AnalyzeVerb(),
-            new DatasetVerb(), new Command("train", "Trains a model on pictures: vqvae first, then var; lora tunes.")
+            new AnalyzeVerb(), new EvaluateVerb(), new DatasetVerb(),
+            new Command("train", "Trains a model on pictures: vqvae first, then var; lora tunes, the classifier judges what they draw.")
             {
-                new TrainVqVaeVerb(), new TrainVarVerb(), new TrainLoraVerb(),
+                new TrainVqVaeVerb(), new TrainVarVerb(), new TrainLoraVerb(), new TrainClassifierVerb(),
             },
             new Command("limits", "Calculates and measures what fast attention can and cannot do; no model is needed.") 
             {

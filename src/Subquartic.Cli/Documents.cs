@@ -1,5 +1,6 @@
 using System.Text.Json.Serialization;
 using Subquartic.Checkpoints;
+using Subquartic.Evaluation;
 using Subquartic.Models;
 using Subquartic.Reports;
 using Subquartic.Reports.Analysis;
@@ -17,6 +18,8 @@ namespace Subquartic.Cli;
 [JsonSerializable(typeof(InspectDocument))]
 [JsonSerializable(typeof(FilesDocument))]
 [JsonSerializable(typeof(DatasetDocument))]
+[JsonSerializable(typeof(EvaluateDocument))]
+[JsonSerializable(typeof(SampleSettings))]
 [JsonSerializable(typeof(TrainDocument))]
 [JsonSerializable(typeof(TrainingLine))]
 [JsonSerializable(typeof(TrainingSettings))]
@@ -100,6 +103,11 @@ internal sealed record FileDocument(string File, long Bytes);
 /// <summary>What <c>dataset</c> wrote: the number of pictures in the folder, and the classes in the order of their labels.</summary>
 internal sealed record DatasetDocument(
     string Name, string? Folder, string? Sheet, long Pictures, IReadOnlyList<string> Classes, int Size, double Seconds);
+
+/// <summary>What <c>evaluate</c> found; nothing is judged where an archive was asked for.</summary>
+internal sealed record EvaluateDocument(
+    string Model, string Attention, int Pictures, string Sheet, string? Npz, IReadOnlyList<string>? Classes, DrawingQuality? Drawing,
+    ReconstructionQuality? Reconstruction, CertificateDocument? Certificate, double Seconds);
 
 /// <summary>A line of a training's log: means over the steps since the line before. Per scale: the share of the codebook in use for the
 /// VQ-VAE, accuracy for the transformer. Seconds count from the start of the training, stops left out.</summary>

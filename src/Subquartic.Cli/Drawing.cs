@@ -156,11 +156,10 @@ internal sealed class Drawing(LoadedModel model, GenerationRequest request, Dire
     private void Save(IReadOnlyList<GeneratedImage> images)
     {
         long start = Stopwatch.GetTimestamp();
-        int classes = model.Generator.Transformer.Config.Classes;
         for (int i = 0; i < images.Count; i++)
         {
             GeneratedImage image = images[i];
-            string name = ClassOption.Name(image.Label, classes);
+            string name = ClassOption.Name(image.Label, model);
             string stem = $"{image.Index:000}-{string.Concat(name.Select(c => char.IsAsciiLetterOrDigit(c) ? c : '-'))}";
             string file = Write(image.Image, $"{stem}.png");
             string? strip = request.Previews

@@ -45,8 +45,14 @@ internal sealed class EngineOptions
         DefaultValueFactory = _ => 0,
     }.Require(value => value is >= 0 and <= 1024, "a whole number, 0 to 1024");
 
-    /// <summary>The model's folder that comes with the program.</summary>
-    public static string BoxedModel => Path.Combine(AppContext.BaseDirectory, "models", "tiny");
+    /// <summary>The folder of the models that come with the program.</summary>
+    private static string Box => Path.Combine(AppContext.BaseDirectory, "models");
+
+    /// <summary>The folder of the model that draws when none is named.</summary>
+    public static string BoxedModel => Path.Combine(Box, "tiny");
+
+    /// <summary>The classifier that comes with the program and knows the icons.</summary>
+    public static string BoxedJudge => Path.Combine(Box, "judge", "classifier.safetensors");
 
     /// <summary>Adds the options to a verb.</summary>
     public void AddTo(Command verb, bool withModel = true, bool withAttention = true)
@@ -107,6 +113,12 @@ internal sealed class EngineOptions
         return files;
     }
 
+    /// <summary>What to call the classes: as stated beside the model, or ImageNet's names for 1000 classes.</summary>
+    public static ClassNames? NamesOf(ModelFiles files) =>
+        files.ClassNames is { } stated ? new ClassNames([.. stated.Select(name => (string[])[name])])
+        : files.VarConfig.Classes == ClassNames.ImageNet.Count ? ClassNames.ImageNet
+        : null;
+
     /// <summary>Loads the model asked for.</summary>
     /// <exception cref="CheckpointException">It is missing or damaged.</exception>
     public LoadedModel Load(ParseResult options, Terminal terminal, bool withEncoder, CancellationToken cancellation)
@@ -127,7 +139,7 @@ internal sealed class EngineOptions
             },
             cancellation);
         return new LoadedModel(
-            ModelPath(options), ModelName(options), generator, attention, kernels, files.Note,
+            ModelPath(options), ModelName(options), generator, attention, kernels, files.Note, NamesOf(files),
             Stopwatch.GetElapsedTime(start));
     }
 }
@@ -139,9 +151,10 @@ internal sealed class EngineOptions
 /// <param name="Attention">The attention strategy.</param>
 /// <param name="Kernels">The kernels it runs on.</param>
 /// <param name="Note">What its author says about it, or null.</param>
+/// <param name="ClassNames">Names of the classes, or null.</param>
 /// <param name="LoadTime">How long loading took.</param>
 internal sealed record LoadedModel(
-    string Path, string Name, ImageGenerator Generator, EngineAttention Attention, KernelSet Kernels, string? Note, TimeSpan LoadTime) : IDisposable
+    string Path, string Name, ImageGenerator Generator, EngineAttention Attention, KernelSet Kernels, string? Note, ClassNames? ClassNames, TimeSpan LoadTime) : IDisposable
 {
     public void Dispose()
     {

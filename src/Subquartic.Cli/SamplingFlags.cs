@@ -58,6 +58,23 @@ internal sealed class SamplingFlags
         }
     }
 
+    /// <summary>What the options ask for; options that were not given take other defaults.</summary>
+    public GenerationRequest Request(ParseResult options, IReadOnlyList<int> labels, float guidance, int topK, float topP)
+    {
+        GenerationRequest request = Request(options, labels);
+        return request with
+        {
+            Guidance = Given(_guidance) ? request.Guidance : guidance,
+            Sampling = request.Sampling with
+            {
+                TopK = Given(_topK) ? request.Sampling.TopK : topK,
+                TopP = Given(_topP) ? request.Sampling.TopP : topP,
+            },
+        };
+
+        bool Given(Option option) => options.GetResult(option) is { Implicit: false };
+    }
+
     /// <summary>What the options ask for.</summary>
     public GenerationRequest Request(ParseResult options, IReadOnlyList<int> labels) => new()
     {

@@ -24,7 +24,7 @@ internal sealed class AnalyzeVerb : Verb
         DefaultValueFactory = _ => 8,
     }.Require(value => value is >= 1 and <= 10_000, "a whole number, 1 to 10000");
 
-    private readonly Option<int[]?> _classes = ClassOption.Create(
+    private readonly Option<string[]?> _classes = ClassOption.Create(
         "[default: the model's classes in order; of ImageNet's, those of the reference demo]");
 
     private readonly Option<double> _tolerance = new Option<double>("--tolerance")
@@ -79,7 +79,7 @@ internal sealed class AnalyzeVerb : Verb
 
         KernelSet kernels = _engine.CreateKernels(options);
         using ModelFiles files = _engine.Open(options, terminal);
-        GenerationRequest request = _sampling.Request(options, Labels(options, files.VarConfig));
+        GenerationRequest request = _sampling.Request(options, Labels(options, files));
         ModelAnalysis? analysis = null;
         await WorkProgress.RunAsync(terminal, report => Task.Run(
             () => analysis = ModelAnalyzer.Analyze(
@@ -108,11 +108,10 @@ internal sealed class AnalyzeVerb : Verb
         void Write(string extension, string text) => AtomicFile.WriteText(PathOf(extension), text);
     }
 
-    private int[] Labels(ParseResult options, VarConfig config)
+    private int[] Labels(ParseResult options, ModelFiles files)
     {
         int images = options.GetValue(_images);
-        int[]? defaults = config.Classes == ImageNetClasses.Count ? null : [.. Enumerable.Range(0, Math.Max(1, Math.Min(config.Classes, images)))];
-        int[] classes = ClassOption.Labels(options.GetValue(_classes), config.Classes, defaults);
+        int[] classes = ClassOption.Labels(options.GetValue(_classes), files.VarConfig.Classes, EngineOptions.NamesOf(files));
         return [.. Enumerable.Range(0, images).Select(i => classes[i % classes.Length])];
     }
 

@@ -29,7 +29,7 @@ internal sealed class EditVerb : Verb
 
     private readonly Option<bool> _outside = new("--outside") { Description = "With --box: keep the rectangle and draw what is around it." };
 
-    private readonly Option<int[]?> _classes = ClassOption.Create("[default: none]");
+    private readonly Option<string[]?> _classes = ClassOption.Create("[default: none]");
 
     private readonly Option<int> _count = new Option<int>("--count", "-n")
     {
@@ -85,8 +85,8 @@ internal sealed class EditVerb : Verb
         RgbImage mask = Mask(options, image);
         using LoadedModel model = _engine.Load(options, terminal, withEncoder: true, cancellation);
         (int height, int width) = (model.Generator.ImageHeight, model.Generator.ImageWidth);
-        int classes = model.Generator.Transformer.Config.Classes;
-        int[] labels = ClassOption.Labels(options.GetValue(_classes), classes, [ClassOption.None]);
+        int[] labels = ClassOption.Labels(
+            options.GetValue(_classes), model.Generator.Transformer.Config.Classes, model.ClassNames, [ClassOption.None]);
         GenerationRequest drawn = _sampling.Request(options, [.. labels.SelectMany(label => Enumerable.Repeat(label, options.GetValue(_count)))]);
         GenerationRequest request = model.Generator.Prepare(
             new EditRequest

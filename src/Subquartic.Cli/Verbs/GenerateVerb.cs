@@ -8,8 +8,8 @@ internal sealed class GenerateVerb : Verb
 {
     private const int MaxPictures = 10_000;
 
-    private readonly Option<int[]?> _classes = ClassOption.Create(
-        "[default: those of the reference demo: volcano, lighthouse, bald eagle, fountain]");
+    private readonly Option<string[]?> _classes = ClassOption.Create(
+        "[default: all classes, of models with more than 16 the first; of ImageNet those of the reference demo: volcano, lighthouse, bald eagle, fountain]");
 
     private readonly Option<int> _count = new Option<int>("--count", "-n")
     {
@@ -56,8 +56,7 @@ internal sealed class GenerateVerb : Verb
     protected override async Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation)
     {
         using LoadedModel model = _engine.Load(options, terminal, withEncoder: false, cancellation);
-        int classes = model.Generator.Transformer.Config.Classes;
-        int[] labels = [.. ClassOption.Labels(options.GetValue(_classes), classes)
+        int[] labels = [.. ClassOption.Labels(options.GetValue(_classes), model.Generator.Transformer.Config.Classes, model.ClassNames)
             .SelectMany(label => Enumerable.Repeat(label, options.GetValue(_count)))];
         GenerationRequest request = _sampling.Request(options, labels) with { Previews = options.GetValue(_strip) };
         var drawing = new Drawing(model, request, options.GetRequiredValue(_out), terminal);

@@ -11,10 +11,11 @@ using Subquartic.Training.Data;
 
 namespace Subquartic.Cli.Verbs;
 
-/// <summary>What <c>train vqvae</c> and <c>train var</c> share: data, optimiser, folder, resuming and the report.</summary>
+/// <summary>What the verbs of <c>train</c> share: data, optimiser, folder, resuming and the report.</summary>
 internal abstract class TrainVerb : Verb
 {
     private const string Icons = "icons";
+    private const int DefaultIconSize = 64;
 
     private static readonly TrainingOptions Defaults = new();
 
@@ -122,13 +123,13 @@ internal abstract class TrainVerb : Verb
     /// <exception cref="UserException">They do not fit together, or not the data.</exception>
     protected abstract Stage Prepare(ParseResult options, KernelSet kernels, CancellationToken cancellation);
 
-    /// <summary>Pictures that show what the saved model can do.</summary>
+    /// <summary>Pictures that show what the saved model can do, or null where it draws none.</summary>
     /// <param name="options">The command line.</param>
     /// <param name="folder">The training's folder.</param>
     /// <param name="stage">The training.</param>
     /// <param name="kernels">Kernels to draw with.</param>
     /// <param name="cancellation">Ctrl-C.</param>
-    protected abstract RgbImage DrawSamples(ParseResult options, string folder, Stage stage, KernelSet kernels, CancellationToken cancellation);
+    protected abstract RgbImage? DrawSamples(ParseResult options, string folder, Stage stage, KernelSet kernels, CancellationToken cancellation);
 
     /// <summary>Writes what else belongs to the model.</summary>
     /// <returns>The files.</returns>
@@ -254,6 +255,33 @@ internal abstract class TrainVerb : Verb
                 + (height == width ? $"; --size {height} fits them" : ""));
     }
 
+    /// <summary>Opens pictures of any size with sides that divide by a number.</summary>
+    protected IImageDataset OpenData(ParseResult options, int divisor, CancellationToken cancellation)
+    {
+        string data = options.GetRequiredValue(_data);
+        int size = options.GetValue(_size);
+        if (size % divisor != 0)
+        {
+            throw new UserException($"--size is {size}; it must divide by {divisor}", ExitCode.Usage);
+        }
+
+        if (data == Icons)
+        {
+            return OpenData(options, size > 0 ? size : DefaultIconSize, size > 0 ? size : DefaultIconSize, "the network", cancellation);
+        }
+
+        if (!Directory.Exists(data))
+        {
+            throw new UserException($"--data {data}: there is no such folder");
+        }
+
+        FolderDataset folder = FolderDataset.Open(data, size, cancellation);
+        return folder.Height % divisor == 0 && folder.Width % divisor == 0
+            ? folder
+            : throw new UserException(
+                $"--data {data}: the pictures have {folder.Height} x {folder.Width} pixels, which do not divide by {divisor}; --size makes them fit");
+    }
+
     /// <summary>The settings of optimiser and loop.</summary>
     protected TrainingOptions CommonOptions(ParseResult options) => new()
     {
@@ -321,8 +349,11 @@ internal abstract class TrainVerb : Verb
         if (run.Train(options.GetValue(_reportEvery), options.GetValue(_saveEvery), report, cancellation))
         {
             report("drawing samples", 1);
-            files.Add(run.At("samples.png"));
-            ImageFile.Save(DrawSamples(options, folder, stage, kernels, cancellation), files[^1]);
+            if (DrawSamples(options, folder, stage, kernels, cancellation) is { } samples)
+            {
+                files.Add(run.At("samples.png"));
+                ImageFile.Save(samples, files[^1]);
+            }
         }
 
         return new TrainDocument(

@@ -45,6 +45,14 @@ internal sealed class TrainVqVaeVerb : TrainVerb
         "--phi", "Convolutions after the quantiser, shared by the scales; 0 for one for each scale.", Released.SharedPhi, 0, 1024);
     private readonly Option<double> _beta = Number("--beta", "Weight of the commitment loss.", 0.25, value => value >= 0, "0 or more");
     private readonly Option<bool> _zNorm = new("--z-norm") { Description = "Match codes by angle instead of distance." };
+    private readonly Option<double> _perceptual =
+        Number("--perceptual", "Weight of the perceptual loss, for which --judge gives the features.", 0, value => value >= 0, "0 or more");
+
+    private readonly Option<FileInfo?> _judge = new("--judge")
+    {
+        Description = "With --perceptual: a classifier that 'train classifier' wrote. [default: the one in the box, which knows the icons]",
+        HelpName = "file",
+    };
 
     public TrainVqVaeVerb()
         : base(
@@ -62,6 +70,8 @@ internal sealed class TrainVqVaeVerb : TrainVerb
         AddSetting(_phi);
         AddSetting(_beta);
         AddSetting(_zNorm);
+        AddSetting(_perceptual);
+        Add(_judge);
         AddCommonSettings();
     }
 
@@ -96,8 +106,11 @@ internal sealed class TrainVqVaeVerb : TrainVerb
             options, last.Height * config.DownSampling, last.Width * config.DownSampling,
             $"the last of --scales, {last}, and {config.DownSampling} pixels per token from --channel-multipliers", cancellation);
         TrainingOptions common = CommonOptions(options);
-        var trainer = new VqVaeTrainer(new VqVaeNetwork(config, scales, common.Seed, from), data, common, kernels, options.GetValue(_beta));
-        return new Stage(trainer, data, Describe(config, scales));
+        ClassifierNetwork? judge = OpenJudge(options, data);
+        var trainer = new VqVaeTrainer(
+            new VqVaeNetwork(config, scales, common.Seed, from), data, common, kernels, options.GetValue(_beta),
+            judge is null ? null : new PerceptualLoss(judge, options.GetValue(_perceptual)));
+        return new Stage(trainer, data, Describe(config, scales), judge);
     }
 
     /// <summary>Pictures above what the model makes of them: of the built-in data set some that training does not show.</summary>
@@ -139,6 +152,24 @@ internal sealed class TrainVqVaeVerb : TrainVerb
                     .SelectMany(row => row.First.Concat(row.Second)),
             ],
             columns);
+    }
+
+    private ClassifierNetwork? OpenJudge(ParseResult options, IImageDataset data)
+    {
+        if (options.GetValue(_perceptual) == 0)
+        {
+            return null;
+        }
+
+        if (data.Height % ClassifierNetwork.DownSampling + data.Width % ClassifierNetwork.DownSampling != 0)
+        {
+            throw new UserException(
+                $"--perceptual: the pictures have {data.Height} x {data.Width} pixels; the classifier needs sides that divide by {ClassifierNetwork.DownSampling}",
+                ExitCode.Usage);
+        }
+
+        using Checkpoint file = Checkpoint.Open(options.GetValue(_judge)?.ToString() ?? EngineOptions.BoxedJudge);
+        return ClassifierNetwork.Load(file.Root);
     }
 
     private VqVaeConfig Config(ParseResult options) => new()

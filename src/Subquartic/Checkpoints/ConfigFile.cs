@@ -48,6 +48,26 @@ public sealed class ConfigFile
         }
     }
 
+    /// <summary>Names of the classes in the order of their labels (<c>class_names</c>), or null.</summary>
+    /// <exception cref="CheckpointException">They are not 1 to 100 000 different lines of at most 100 characters.</exception>
+    public IReadOnlyList<string>? ClassNames
+    {
+        get
+        {
+            if (!Root.TryGetProperty("class_names", out JsonElement value))
+            {
+                return null;
+            }
+
+            string[] names = value.ValueKind == JsonValueKind.Array && value.GetArrayLength() is >= 1 and <= 100_000
+                ? [.. value.EnumerateArray().Select(name => name.ValueKind == JsonValueKind.String ? name.GetString()! : "")]
+                : [];
+            return names.Length > 0 && names.All(name => name.Length is >= 1 and <= 100 && !name.Any(char.IsControl)) && names.Distinct().Count() == names.Length
+                ? names
+                : throw new CheckpointException(Path, "class_names", "expected 1 to 100000 different names of 1 to 100 characters, without control characters");
+        }
+    }
+
     /// <summary>The token maps a VQ-VAE was trained with (<c>patch_nums</c>), or null: its tensors do not show them.</summary>
     /// <exception cref="CheckpointException">They are no schedule.</exception>
     public ScaleSchedule? VqVaeScales => new ConfigSection(this, "vae").Scales("patch_nums");

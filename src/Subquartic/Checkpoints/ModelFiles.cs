@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Subquartic.Adapters;
 using Subquartic.Models;
 
@@ -21,8 +20,12 @@ public sealed class ModelFiles : IDisposable
         VarConfig = VarConfig.Infer(var, besideVar);
         VqVaeConfig = VqVaeConfig.Infer(vqVae, ConfigFile.FindBeside(vqVae.Checkpoint.Path));
         Note = besideVar?.Note;
-        ClassNames = besideVar is not null && besideVar.Root.TryGetProperty("class_names", out JsonElement names) && names.ValueKind == JsonValueKind.Array
-            && names.GetArrayLength() == VarConfig.Classes ? [.. names.EnumerateArray().Select(name => name.ToString())] : null;
+        ClassNames = besideVar?.ClassNames;
+        if (ClassNames is { } names && names.Count != VarConfig.Classes)
+        {
+            throw new CheckpointException(besideVar!.Path, "class_names", $"{names.Count} names for {VarConfig.Classes} classes");
+        }
+
         Require(VarConfig.Vocabulary == VqVaeConfig.Vocabulary, "codebook size", VarConfig.Vocabulary, VqVaeConfig.Vocabulary);
         Require(VarConfig.CodeChannels == VqVaeConfig.CodeChannels, "code channels", VarConfig.CodeChannels, VqVaeConfig.CodeChannels);
         int phis = VqVaeConfig.SharedPhi == 0 ? vqVae.CountModules("quantize.quant_resi") : VarConfig.Scales.Count;
@@ -50,7 +53,8 @@ public sealed class ModelFiles : IDisposable
     /// <summary>What the author of the transformer wants to be said about it, or null.</summary>
     public string? Note { get; }
 
-    /// <summary>Names of the classes as stated beside the transformer (<c>class_names</c>); null where they are not, or not all.</summary>
+    /// <summary>Names of the classes as stated beside the transformer (<c>class_names</c>), or null.</summary>
+    /// <exception cref="CheckpointException">There are not as many names as classes.</exception>
     public IReadOnlyList<string>? ClassNames { get; }
 
     /// <summary>The model with adapters merged while it is read.</summary>

@@ -8,7 +8,7 @@ using Subquartic.Training.Operations;
 
 namespace Subquartic.Training;
 
-/// <summary>Trains the first stage: the multi-scale VQ-VAE, on |x - y| + (x - y)^2 plus the quantiser's losses.</summary>
+/// <summary>Trains the first stage: the multi-scale VQ-VAE, on |x - y| + (x - y)^2 plus the quantiser's losses and, if wanted, a perceptual one.</summary>
 /// <remarks>The first step of a random network sets all codes to vectors that were sought in it; later, codes that hardly any token has used for a while are set so
 /// again. Otherwise most of a codebook dies early. Measures: <c>l1</c>, <c>psnr</c> (of the step's pictures, in dB), <c>quantizer</c>; per scale the share of the codebook in use.</remarks>
 public sealed class VqVaeTrainer : Trainer
@@ -22,6 +22,7 @@ public sealed class VqVaeTrainer : Trainer
     private readonly VqVaeNetwork _network;
     private readonly FloatBuffer _usage;
     private readonly double _beta;
+    private readonly PerceptualLoss? _perceptual;
     private IReadOnlyList<Matrix> _candidates = [];
 
     /// <summary>Prepares training.</summary>
@@ -30,8 +31,10 @@ public sealed class VqVaeTrainer : Trainer
     /// <param name="options">Settings.</param>
     /// <param name="kernels">The kernels that compute.</param>
     /// <param name="beta">Weight of the commitment loss.</param>
+    /// <param name="perceptual">What to add for how pictures look, or null.</param>
     /// <exception cref="ArgumentException">The pictures have another size.</exception>
-    public VqVaeTrainer(VqVaeNetwork network, IImageDataset dataset, TrainingOptions options, KernelSet kernels, double beta = 0.25)
+    public VqVaeTrainer(
+        VqVaeNetwork network, IImageDataset dataset, TrainingOptions options, KernelSet kernels, double beta = 0.25, PerceptualLoss? perceptual = null)
         : base(network?.Parameters ?? throw new ArgumentNullException(nameof(network)), dataset, options, kernels)
     {
         TokenMapSize last = network.Scales.Last;
@@ -44,12 +47,13 @@ public sealed class VqVaeTrainer : Trainer
 
         _network = network;
         _beta = beta;
+        _perceptual = perceptual;
         _usage = new FloatBuffer(network.Config.Vocabulary);
         _usage.Span().Fill(1);
     }
 
     private protected override string NetworkDescription =>
-        $"{_network.Config} {string.Join(',', _network.Config.ChannelMultipliers)} {_network.Scales} {_beta}";
+        $"{_network.Config} {string.Join(',', _network.Config.ChannelMultipliers)} {_network.Scales} {_beta}{(_perceptual is { } loss ? " " + loss.Description : "")}";
 
     private protected override (double Loss, Dictionary<string, double> Measures, double[] PerScale) Pass()
     {
@@ -71,6 +75,7 @@ public sealed class VqVaeTrainer : Trainer
             value = (MathF.Sign(value) + 2 * value) / n;
         }
 
+        double perceptual = _perceptual?.Add(Tape, image, recon) ?? 0;
         CountUsage(quantized.Tokens);
         var measures = new Dictionary<string, double>
         {
@@ -78,7 +83,12 @@ public sealed class VqVaeTrainer : Trainer
             ["psnr"] = 10 * Math.Log10(4 / Math.Max(l2, 1e-12)),
             ["quantizer"] = quantized.Loss,
         };
-        return (l1 + l2 + quantized.Loss, measures, UsedShares(quantized.Tokens));
+        if (_perceptual is not null)
+        {
+            measures["perceptual"] = perceptual;
+        }
+
+        return (l1 + l2 + quantized.Loss + perceptual, measures, UsedShares(quantized.Tokens));
     }
 
     private protected override void AfterStep()

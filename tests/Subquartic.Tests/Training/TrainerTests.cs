@@ -104,6 +104,57 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
+    public void Resumed_training_of_the_classifier_ends_with_the_same_bits_and_the_loss_falls()
+    {
+        ClassifierTrainer Create(int threads) => new(new ClassifierNetwork(16, 1), Sixteen, Options, KernelSet.Create(KernelSet.Best.Name, threads));
+        (byte[] through, double first, double last) = Run(Create, 24, resumeAt: 0);
+        (byte[] resumed, _, _) = Run(Create, 24, resumeAt: 5);
+        Assert.True(last < first, $"the loss went from {first} to {last}");
+        Assert.Equal(through, resumed);
+    }
+
+    [Fact]
+    public void A_perceptual_loss_has_the_slope_of_its_central_difference()
+    {
+        using var network = new ClassifierNetwork(3, 1);
+        foreach (Parameter parameter in network.Parameters.All)
+        {
+            parameter.Trainable = false;
+        }
+
+        var loss = new PerceptualLoss(network, 0.7);
+        float[] goal = Random(1), start = Random(2), direction = Random(3);
+        (double _, float[] gradient) = Evaluate(0);
+        double slope = gradient.Zip(direction, (g, d) => (double)g * d).Sum();
+        const float step = 2e-3f;
+        double difference = (Evaluate(step).Loss - Evaluate(-step).Loss) / (2 * step);
+        Assert.InRange(slope, difference - 0.02 * Math.Abs(difference), difference + 0.02 * Math.Abs(difference));
+        Assert.Equal(0, new PerceptualLoss(network, 0).Add(new Tape(KernelSet.Best, false), Map(new Tape(KernelSet.Best), goal, false), Map(new Tape(KernelSet.Best), goal, false)));
+
+        (double Loss, float[] Gradient) Evaluate(float t)
+        {
+            using var tape = new Tape(KernelSet.Best);
+            Variable reconstruction = Map(tape, [.. start.Zip(direction, (s, d) => s + t * d)], true);
+            double value = loss.Add(tape, Map(tape, goal, false), reconstruction);
+            tape.Backward();
+            return (value, reconstruction.Gradient.Span().ToArray());
+        }
+
+        static Variable Map(Tape tape, float[] values, bool needsGradient)
+        {
+            Variable map = tape.NewMap(1, 32, 32, 3, needsGradient);
+            values.CopyTo(map.Value.Span());
+            return map;
+        }
+
+        static float[] Random(int seed)
+        {
+            var random = new Random(seed);
+            return [.. Enumerable.Range(0, 32 * 32 * 3).Select(_ => (float)(2 * random.NextDouble() - 1))];
+        }
+    }
+
+    [Fact]
     public void What_is_trained_is_what_is_run()
     {
         using var trainer = AutoencoderTrainer(2);

@@ -6,6 +6,23 @@ namespace Subquartic.Tests.Training.Operations;
 
 public class AutoencoderOperationsTests
 {
+    [Fact]
+    public void Mean_over_pixels()
+    {
+        const int batch = 2;
+        const int pixels = 15;
+        const int channels = 3;
+        GradientCheck.Run(
+            [GradientCheck.Uniform(1, batch * pixels * channels)],
+            o => [.. Enumerable.Range(0, batch * channels).Select(n =>
+                Enumerable.Range(0, pixels).Average(i => o[0][(n / channels * pixels + i) * channels + n % channels]))],
+            (tape, o) =>
+            {
+                Variable x = GradientCheck.LeafMap(tape, o[0], batch, 5, 3, channels);
+                return (tape.MeanPool(x), _ => x.Gradient.Span().ToArray());
+            });
+    }
+
     [Theory]
     [InlineData(3, 1, false, 4, 3)]
     [InlineData(3, 1, true, 3, 2)]
