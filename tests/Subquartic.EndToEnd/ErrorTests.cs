@@ -18,7 +18,7 @@ public sealed class ErrorTests : IDisposable
     [InlineData("generate --attention fuzzy", "exact, low-rank, reference")]
     [InlineData("generate --kernels vector1024", "vector512")]
     [InlineData("generate --class", "--class")]
-    [InlineData("generate --class volcano", "--class", "volcano")]
+    [InlineData("generate --class volcano", "--class 'volcano'")]
     [InlineData("edit a.png", "--mask or --box")]
     [InlineData("edit a.png --box 1,2,3", "--box is '1,2,3'")]
     [InlineData("edit a.png --mask b.png --outside", "--outside needs --box")]
