@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Xml.Linq;
 using Subquartic.Criteria;
+using Subquartic.Imaging;
 using static Subquartic.Reports.Analysis.Page;
 
 namespace Subquartic.Reports.Analysis;
@@ -11,6 +12,9 @@ public static class AnalysisPage
 {
     // Beyond, a table of all heads helps nobody, and JSON has it.
     private const int MostDetailedHeads = 1024;
+
+    // Enough to see what the model draws; the page must stay small.
+    private const int MostPictures = 8, PictureSide = 64;
 
     // Maps with more columns get twice the room.
     private const int WideHeads = 10;
@@ -39,6 +43,11 @@ public static class AnalysisPage
             yield return Html("p", "lead", line);
         }
 
+        if (analysis.Images.Count > 0)
+        {
+            yield return Pictures(analysis.Images[0]);
+        }
+
         yield return Html("div", "tiles", AnalysisWords.Tiles(analysis).Select(tile => Html(
             "div", "tile", Html("b", tile.Verdict, tile.Figure), Html("small", null, tile.Words))));
         yield return Section(
@@ -52,7 +61,7 @@ public static class AnalysisPage
             Html("div", "grid wide", Bars("R below sqrt(log n)", size => size.Entry), Bars("B below log n", size => size.Score), Bars("One polynomial is cheaper", size => size.Finite)),
             Table(AnalysisWords.SizeHead, AnalysisWords.SizeRows(analysis)));
         yield return Section("Histograms", AnalysisWords.Histograms(analysis), Html("div", "grid pairs", analysis.Histograms.SelectMany(Histograms)));
-        yield return Section("The same pictures with approximate attention", AnalysisWords.Agreement(analysis), Table(AnalysisWords.AgreementHead, AnalysisWords.AgreementRows(analysis)));
+        yield return Section("The same pictures with approximate attention", AnalysisWords.Agreement(analysis), MostApproximated(analysis) is { } images ? Pictures(images) : null, Table(AnalysisWords.AgreementHead, AnalysisWords.AgreementRows(analysis)));
         yield return Section("The decoder's attention", AnalysisWords.Decoder, Table(AnalysisWords.HeadHead, analysis.Decoder.Select(head => AnalysisWords.HeadRow(head, $"block {head.Layer + 1}"))));
         yield return Html(
             "section", null, Html("h2", null, "How this was measured, and what is assumed"), AnalysisWords.Method(analysis).Select(line => Html("p", null, line)),
@@ -67,6 +76,30 @@ public static class AnalysisPage
             yield return Html("figure", null, AnalysisPictures.Bars(layer.Entries, analysis.Model.EntryLimit, $"Entries, {name}", "√log n"), Html("figcaption", null, $"{name}: entries of Q and K"));
             yield return Html("figure", null, AnalysisPictures.Bars(layer.Scores, analysis.Model.ScoreLimit, $"Scores, {name}", "log n"), Html("figcaption", null, $"{name}: scores"));
         }
+    }
+
+    /// <summary>The images of the run with the fewest exact rows, to hold against those at the top.</summary>
+    private static AnalyzedImages? MostApproximated(ModelAnalysis analysis)
+    {
+        string strategy = analysis.Agreement.MaxBy(run => run.FastRows)!.Strategy;
+        return analysis.Images.FirstOrDefault(images => images.Strategy == strategy);
+    }
+
+    /// <summary>The first images of a run, side by side.</summary>
+    private static XElement Pictures(AnalyzedImages run)
+    {
+        RgbImage[] images =
+        [
+            .. run.Images.Take(MostPictures).Select(image =>
+                Math.Max(image.Height, image.Width) <= PictureSide ? image : Resampling.Fill(image, PictureSide, PictureSide)),
+        ];
+        using var stream = new MemoryStream();
+        PngWriter.Write(ContactSheet.Grid(images, images.Length), stream);
+        return Html(
+            "figure", "strip", new XElement(
+                "img", new XAttribute("src", $"data:image/png;base64,{Convert.ToBase64String(stream.ToArray())}"),
+                new XAttribute("alt", $"{images.Length} pictures drawn with {run.Strategy} attention")),
+            Html("figcaption", null, $"{run.Strategy} attention"));
     }
 
     private static XElement Section(string title, string words, params object?[] content) =>

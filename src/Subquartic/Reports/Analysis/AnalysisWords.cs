@@ -39,7 +39,7 @@ internal static class AnalysisWords
         ("Provable", "for each query the smaller of sum|q_l| max|k_l| and |q| max|k| after both moves, largest over the queries."),
         ("A priori", "the learned factor of normalised attention: no score can exceed it, whatever is drawn."),
         ("Nominal", "on which side of R = sqrt(log n) and B = log n (natural logarithm) a head stands. The theorems are about growth, o(·) against Θ(·), which no single model decides; the line is drawn with constant 1."),
-        ("Polynomial (finite)", "the polynomial of least degree whose certified error keeps every output within the tolerance for |score| ≤ B; C(d + degree, degree) features; cheaper when (L + S) r (d + 2) is below 2 L S d multiply-adds."),
+        ("Polynomial (finite)", "the polynomial of least degree whose certified error keeps every output within the tolerance for |score| ≤ B; C(d + degree, degree) features; cheaper when (L + S) r (d + 2) is below 2 L S d multiply-adds. It serves all rows of a head on all images; the strategies go call by call and row by row, and may gain where it does not."),
         ("Holds / unknown / fails", "proved from the weights for every input / met on all images drawn, without proof / refuted by what was drawn."),
         ("Entropy", "of the weights of a query, over that of equal weights, mean."),
         ("Key rank", "(Σλ)²/Σλ² of the eigenvalues of the keys' covariance, mean over images: how many directions the keys use."),

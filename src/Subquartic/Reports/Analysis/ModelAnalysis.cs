@@ -1,4 +1,6 @@
+using System.Text.Json.Serialization;
 using Subquartic.Criteria;
+using Subquartic.Imaging;
 
 namespace Subquartic.Reports.Analysis;
 
@@ -12,7 +14,17 @@ namespace Subquartic.Reports.Analysis;
 /// <param name="Agreement">The same images drawn with approximate attention, against exact.</param>
 public sealed record ModelAnalysis(
     AnalyzedModel Model, AnalyzedRun Run, IReadOnlyList<HeadAnalysis> Heads, IReadOnlyList<HeadAnalysis> Decoder,
-    IReadOnlyList<LayerHistogram> Histograms, IReadOnlyList<SizeAnalysis> Sizes, IReadOnlyList<AgreementRun> Agreement);
+    IReadOnlyList<LayerHistogram> Histograms, IReadOnlyList<SizeAnalysis> Sizes, IReadOnlyList<AgreementRun> Agreement)
+{
+    /// <summary>The images that were measured, and those of each <see cref="Agreement"/>; not part of the JSON document.</summary>
+    [JsonIgnore]
+    public IReadOnlyList<AnalyzedImages> Images { get; init; } = [];
+}
+
+/// <summary>Images drawn with one strategy.</summary>
+/// <param name="Strategy">Name of the strategy.</param>
+/// <param name="Images">In the order of the request.</param>
+public sealed record AnalyzedImages(string Strategy, IReadOnlyList<RgbImage> Images);
 
 /// <summary>Sizes of the model.</summary>
 /// <param name="Name">What to call it.</param>

@@ -60,14 +60,16 @@ public sealed class ModelAnalyzer
         attention.Current = new ProbedAttention(exact, analyzer._meter.Observe);
         using var lowRank = new LowRankAttention(kernels, tolerance);
         IReadOnlyList<GeneratedImage> images = Draw("Measuring", 0, 0.5);
-        AgreementRun agreement = Compare(lowRank, images, 0.5, 0.5);
-        return analyzer.Report(name, files.Note, sides, [agreement]);
+        var pictures = new List<AnalyzedImages> { new(exact.Name, [.. images.Select(image => image.Image)]) };
+        AgreementRun[] agreement = [Compare(lowRank, images, 0.5, 0.5)];
+        return analyzer.Report(name, files.Note, sides, agreement) with { Images = pictures };
 
         AgreementRun Compare(IAttention strategy, IReadOnlyList<GeneratedImage> expected, double done, double share)
         {
             using var judged = new JudgedAttention(strategy);
             attention.Current = judged;
             IReadOnlyList<GeneratedImage> again = Draw($"Comparing {strategy.Name} attention", done, share);
+            pictures.Add(new AnalyzedImages(judged.Name, [.. again.Select(image => image.Image)]));
             return Agreement(judged, expected, again);
         }
 

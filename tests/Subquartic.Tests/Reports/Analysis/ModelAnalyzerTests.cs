@@ -3,6 +3,7 @@ using System.Xml.Linq;
 using Subquartic.Checkpoints;
 using Subquartic.Criteria;
 using Subquartic.Generation;
+using Subquartic.Imaging;
 using Subquartic.Models;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Reports.Analysis;
@@ -93,14 +94,19 @@ public sealed class ModelAnalyzerTests : IDisposable
         Assert.StartsWith("<!DOCTYPE html>\n", page, StringComparison.Ordinal);
         XElement root = XDocument.Parse(page[page.IndexOf('\n', StringComparison.Ordinal)..]).Root!;
         Assert.Equal("Attention of a<b>&c", root.Descendants("title").First().Value);
-        Assert.DoesNotMatch("(?i)<script|<link|src=|href=|url\\(|@import", page);
+        Assert.DoesNotMatch("(?i)<script|<link|src=\"(?!data:image/png)|href=|url\\(|@import", page);
         Assert.All(Regex.Matches(page, "https?://[^\"]*").Select(match => match.Value), address => Assert.Equal("http://www.w3.org/2000/svg", address));
         Assert.DoesNotContain("NaN", page, StringComparison.Ordinal);
 
         // Elements of HTML that may not be empty would swallow what follows.
-        string[] empty = ["meta", "input"];
+        string[] empty = ["meta", "input", "img"];
         Assert.All(
             root.Descendants().Where(element => element.Name.NamespaceName.Length == 0 && element.IsEmpty), element => Assert.Contains(element.Name.LocalName, empty));
+
+        XElement[] strips = [.. root.Descendants("img")];
+        Assert.Equal(2, strips.Length); // at the top, and with the most rows approximated
+        RgbImage strip = ImageFile.Decode(Convert.FromBase64String(((string)strips[0].Attribute("src")!).Split(',')[1]), "strip");
+        Assert.True(strip.Bytes.SequenceEqual(analysis.Images[0].Images[0].Bytes));
 
         XNamespace svg = "http://www.w3.org/2000/svg";
         Assert.Equal(6, root.Descendants(svg + "circle").Count()); // the heads of the last scale
