@@ -29,6 +29,7 @@ namespace Subquartic.Cli;
 [JsonSerializable(typeof(PolynomialReport))]
 [JsonSerializable(typeof(HardReport))]
 [JsonSerializable(typeof(ModelAnalysis))]
+[JsonSerializable(typeof(LoraReport))]
 internal sealed partial class Documents : JsonSerializerContext;
 
 /// <summary>The model that ran.</summary>
@@ -118,6 +119,7 @@ internal sealed record TrainingLine(
 /// <summary>What a training was started with: the stage and its options.</summary>
 internal sealed record TrainingSettings(string Stage, IReadOnlyDictionary<string, string> Options);
 
-/// <summary>What <c>train</c> did; last is the last line of the log.</summary>
+/// <summary>What <c>train</c> did; last is the last line of the log, attention what can be said of how it was computed.</summary>
 internal sealed record TrainDocument(
-    string Stage, string Folder, long Steps, long Parameters, TrainingLine? Last, IReadOnlyList<FileDocument> Files, double Seconds);
+    string Stage, string Folder, long Steps, long Parameters, TrainingLine? Last, IReadOnlyList<FileDocument> Files, double Seconds,
+    string? Attention = null);

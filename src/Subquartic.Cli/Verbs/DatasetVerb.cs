@@ -10,9 +10,10 @@ internal sealed class DatasetVerb : Verb
 {
     private const int MaxPerClass = 1_000_000;
     private const int MaxSheetRows = 100;
+    private const string Rocket = "rocket";
 
-    private readonly Argument<string> _name = new Argument<string>("name") { Description = "The data set: icons, 16 classes of small drawn pictures." }
-        .AcceptOnlyFromAmong("icons");
+    private readonly Argument<string> _name = new Argument<string>("name") { Description = "The data set: icons, 16 classes of small drawn pictures; or rocket, one more class to teach a model that knows them." }
+        .AcceptOnlyFromAmong("icons", Rocket);
 
     private readonly Option<DirectoryInfo?> _out = new("--out", "-o")
     {
@@ -53,7 +54,8 @@ internal sealed class DatasetVerb : Verb
             "dataset", "Writes a built-in data set as PNG files in class folders, or shows it on a contact sheet.",
             "dataset icons --out icons --count 1000",
             "dataset icons --sheet icons.png --count 8",
-            "dataset icons --out judge --held-out --count 200 --size 128")
+            "dataset icons --out judge --held-out --count 200 --size 128",
+            "dataset rocket --out rockets --count 200")
     {
         Add(_name);
         Add(_out);
@@ -76,7 +78,9 @@ internal sealed class DatasetVerb : Verb
     {
         long start = Stopwatch.GetTimestamp();
         IconSplit split = options.GetValue(_heldOut) ? IconSplit.HeldOut : IconSplit.Training;
-        var icons = new IconDataset(split, options.GetValue(_count), options.GetValue(_size), options.GetValue(_first));
+        IconDataset icons = options.GetValue(_name) == Rocket
+            ? IconDataset.Rockets(split, options.GetValue(_count), options.GetValue(_size), options.GetValue(_first))
+            : new IconDataset(split, options.GetValue(_count), options.GetValue(_size), options.GetValue(_first));
         string? folder = options.GetValue(_out)?.ToString(), sheet = options.GetValue(_sheet)?.ToString();
         if (folder is not null)
         {

@@ -1,6 +1,8 @@
 using System.CommandLine;
+using System.Globalization;
 using System.Text.Json.Nodes;
 using Subquartic.Adapters;
+using Subquartic.Attention;
 using Subquartic.Checkpoints;
 using Subquartic.Generation;
 using Subquartic.Imaging;
@@ -15,6 +17,7 @@ namespace Subquartic.Cli.Verbs;
 internal sealed class TrainLoraVerb : TrainVerb
 {
     private const int SampleClasses = 16; // a sheet of more is too wide to look at
+    private const string Exact = "exact", LowRank = "low-rank", Surrogate = "surrogate";
 
     private readonly Option<string> _model = new("--model", "-m")
     {
@@ -36,6 +39,16 @@ internal sealed class TrainLoraVerb : TrainVerb
     private readonly Option<int> _replay = Whole(
         "--replay", "Pictures of each class of the model that it draws before the training and is shown again during it, so that it keeps them.", 0, 0, 10_000);
 
+    private readonly Option<string> _attention = new Option<string>("--attention")
+    {
+        Description = "How attention and its gradient are computed: 'low-rank' by polynomials where they are cheaper and within --tolerance, "
+            + "with the gradient of attention; 'surrogate' likewise, with the gradient of the polynomials.",
+        DefaultValueFactory = _ => Exact,
+    }.OneOf(Exact, LowRank, Surrogate);
+
+    private readonly Option<double> _tolerance =
+        Number("--tolerance", "With --attention low-rank or surrogate: largest error of output and gradient, as a fraction of their natural size.", 1e-3, value => value is > 0 and < 1, "above 0 and below 1");
+
     private readonly Option<double> _classDropout = Share("--class-dropout", "Share of the pictures shown without their class, for guidance.", 0.1);
     private readonly Option<int> _samples = Whole("--samples", $"Pictures of each class in samples.png (of at most {SampleClasses} classes).", 4, 1, 64);
 
@@ -51,10 +64,14 @@ internal sealed class TrainLoraVerb : TrainVerb
         AddSetting(_alpha);
         AddSetting(_targets);
         AddSetting(_replay);
+        AddSetting(_attention);
+        AddSetting(_tolerance);
         AddSetting(_classDropout);
         Add(_samples);
         AddCommonSettings();
     }
+
+    private LowRankTraining? _lowRank;
 
     protected override string ModelFile => LoraAdapter.FileName;
 
@@ -81,7 +98,9 @@ internal sealed class TrainLoraVerb : TrainVerb
         VarNetwork network;
         try
         {
-            network = new VarNetwork(config, common.Seed, files.Var, lora: lora);
+            _lowRank = options.GetValue(_attention) is Exact or null ? null : new LowRankTraining(
+                options.GetValue(_tolerance), options.GetValue(_attention) == LowRank ? GradientVariant.OfAttention : GradientVariant.OfSurrogate);
+            network = new VarNetwork(config, common.Seed, files.Var, lora: lora) { LowRank = _lowRank };
         }
         catch (ArgumentException error)
         {
@@ -98,6 +117,10 @@ internal sealed class TrainLoraVerb : TrainVerb
         };
         return new Stage(trainer, data, description, autoencoder);
     }
+
+    protected override string? DescribeAttention() => _lowRank is not { } own ? null
+        : string.Create(CultureInfo.InvariantCulture, $"Attention: {own.Heads - own.ExactHeads} of {own.Heads} heads by polynomials")
+            + (own.Reason is { } reason ? $"; the others exactly: {reason}." : ".");
 
     /// <summary>What the PEFT library wants beside the adapter.</summary>
     protected override IEnumerable<string> MoreFiles(ParseResult options, string folder, Stage stage)

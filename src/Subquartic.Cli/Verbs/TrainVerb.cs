@@ -131,6 +131,9 @@ internal abstract class TrainVerb : Verb
     /// <param name="cancellation">Ctrl-C.</param>
     protected abstract RgbImage? DrawSamples(ParseResult options, string folder, Stage stage, KernelSet kernels, CancellationToken cancellation);
 
+    /// <summary>One line about how attention was computed, or null.</summary>
+    protected virtual string? DescribeAttention() => null;
+
     /// <summary>Writes what else belongs to the model.</summary>
     /// <returns>The files.</returns>
     protected virtual IEnumerable<string> MoreFiles(ParseResult options, string folder, Stage stage) => [];
@@ -330,6 +333,11 @@ internal abstract class TrainVerb : Verb
             terminal.Say($"  {file.File}  {Units.Bytes(file.Bytes)}");
         }
 
+        if (document.Attention is { } attention)
+        {
+            terminal.Say(attention);
+        }
+
         return ExitCode.Success;
     }
 
@@ -358,7 +366,8 @@ internal abstract class TrainVerb : Verb
 
         return new TrainDocument(
             Name, folder, stage.Trainer.Step, stage.Trainer.Parameters.Count, run.Last,
-            [.. files.Select(path => new FileDocument(path, new FileInfo(path).Length))], Stopwatch.GetElapsedTime(start).TotalSeconds);
+            [.. files.Select(path => new FileDocument(path, new FileInfo(path).Length))], Stopwatch.GetElapsedTime(start).TotalSeconds,
+            DescribeAttention());
     }
 
     private static Option<double> Decay(string name, string description, double value) =>

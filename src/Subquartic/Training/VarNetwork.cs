@@ -1,5 +1,6 @@
 using System.Numerics.Tensors;
 using Subquartic.Adapters;
+using Subquartic.Attention;
 using Subquartic.Checkpoints;
 using Subquartic.Models;
 using Subquartic.Numerics.Tensors;
@@ -93,6 +94,9 @@ public sealed class VarNetwork : IDisposable
 
     /// <summary>What is trained: the network's own parameters, or the adapter's.</summary>
     public ParameterSet Trained => Adapter?.Parameters ?? Parameters;
+
+    /// <summary>Computes attention and its gradient by polynomials where that is cheaper; null computes exactly. Stays the caller's.</summary>
+    public LowRankTraining? LowRank { get; init; }
 
     /// <summary>Logits of all tokens under teacher forcing.</summary>
     /// <param name="tape">The tape.</param>
@@ -212,7 +216,7 @@ public sealed class VarNetwork : IDisposable
             Variable qkv = tape.PrepareHeads(
                 _network.Linear(tape, normed, _qkv, null), _queryBias, _valueBias, _logFactors, config.Heads, _network.MaxAttentionScale);
             float scale = config.AttentionL2Norm ? 1 : 0.25f / MathF.Sqrt(config.HeadWidth);
-            Variable attended = tape.Attention(qkv, images, config.Heads, scale, _network._segments);
+            Variable attended = tape.Attention(qkv, images, config.Heads, scale, _network._segments, _network.LowRank);
             x = tape.GatedResidual(x, _network.Linear(tape, attended, _projection.Weight, _projection.Bias), modulation, gateChunk: 0);
 
             normed = tape.LayerNormModulate(x, modulation, scaleChunk: 3, shiftChunk: 5, config.NormEpsilon);

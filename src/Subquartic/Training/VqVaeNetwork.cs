@@ -1,3 +1,4 @@
+using Subquartic.Attention;
 using Subquartic.Checkpoints;
 using Subquartic.Generation;
 using Subquartic.Models;

@@ -29,8 +29,10 @@ public sealed class IconDataset : IImageDataset
     /// <summary>Icons of one class in a split: 2^40, more than any training sees.</summary>
     public const long MaxPerClass = 1L << 40;
 
-    private static readonly string[] Names = [.. Enum.GetNames<IconClass>().Select(name => name.ToLowerInvariant())];
+    // The rocket is kept out of the data set: it is what a model that knows the icons learns later.
+    private static readonly IconClass[] Known = [.. Enum.GetValues<IconClass>().Where(icon => icon != IconClass.Rocket)];
 
+    private readonly IconClass[] _icons;
     private readonly long _first;
 
     /// <summary>A part of the icons.</summary>
@@ -41,6 +43,11 @@ public sealed class IconDataset : IImageDataset
     /// <exception cref="ArgumentOutOfRangeException">The size is not <see cref="MinSize"/> to <see cref="MaxSize"/>, or the icons
     /// are not within 0 to <see cref="MaxPerClass"/> of the split.</exception>
     public IconDataset(IconSplit split, long perClass = MaxPerClass, int size = 64, long first = 0)
+        : this(Known, split, perClass, size, first)
+    {
+    }
+
+    private IconDataset(IconClass[] icons, IconSplit split, long perClass, int size, long first)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(size, MinSize);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(size, MaxSize);
@@ -49,8 +56,19 @@ public sealed class IconDataset : IImageDataset
         ArgumentOutOfRangeException.ThrowIfGreaterThan(perClass, MaxPerClass - first);
         _first = (split == IconSplit.HeldOut ? MaxPerClass : 0) + first;
         Size = size;
-        Count = perClass * Names.Length;
+        _icons = icons;
+        Classes = [.. icons.Select(icon => icon.ToString().ToLowerInvariant())];
+        Count = perClass * icons.Length;
     }
+
+    /// <summary>A class that is not among the sixteen: rockets, to teach a model that knows the icons.</summary>
+    /// <param name="split">To train on, or kept for judging.</param>
+    /// <param name="count">Number of pictures.</param>
+    /// <param name="size">Height and width in pixels.</param>
+    /// <param name="first">Index of the first in the split.</param>
+    /// <returns>A data set of one class.</returns>
+    /// <exception cref="ArgumentOutOfRangeException">As of the constructor.</exception>
+    public static IconDataset Rockets(IconSplit split, long count, int size = 64, long first = 0) => new([IconClass.Rocket], split, count, size, first);
 
     /// <summary>Height and width in pixels.</summary>
     public int Size { get; }
@@ -59,7 +77,7 @@ public sealed class IconDataset : IImageDataset
     public long Count { get; }
 
     /// <inheritdoc/>
-    public IReadOnlyList<string> Classes => Names;
+    public IReadOnlyList<string> Classes { get; }
 
     /// <inheritdoc/>
     public int Height => Size;
@@ -72,8 +90,8 @@ public sealed class IconDataset : IImageDataset
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((ulong)index, (ulong)Count, nameof(index));
         ArgumentOutOfRangeException.ThrowIfNotEqual(rgb.Length, 3 * Size * Size, nameof(rgb));
-        (long number, long label) = Math.DivRem(index, Names.Length);
-        IconPainter.Draw((IconClass)label, _first + number, Size, rgb);
+        (long number, long label) = Math.DivRem(index, _icons.Length);
+        IconPainter.Draw(_icons[label], _first + number, Size, rgb);
         return (int)label;
     }
 }

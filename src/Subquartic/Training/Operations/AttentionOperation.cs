@@ -1,15 +1,10 @@
 using System.Numerics.Tensors;
+using Subquartic.Attention;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
 using Subquartic.Numerics.Threading;
 
 namespace Subquartic.Training.Operations;
-
-/// <summary>Queries of one group of tokens and the keys they see: tokens [QueryStart, QueryStart + Queries) see keys [0, Keys).</summary>
-/// <param name="QueryStart">First query.</param>
-/// <param name="Queries">Number of queries.</param>
-/// <param name="Keys">Number of keys.</param>
-public readonly record struct AttentionSegment(int QueryStart, int Queries, int Keys);
 
 /// <summary>Multi-head attention with its gradient. Weights are computed again in the backward pass instead of being kept.</summary>
 public static class AttentionOperation
@@ -21,8 +16,10 @@ public static class AttentionOperation
     /// <param name="heads">Heads; divides C.</param>
     /// <param name="scale">Factor on the scores.</param>
     /// <param name="segments">Which keys each query sees: one per scale for the transformer, one for the decoder.</param>
+    /// <param name="lowRank">Computes output and gradient by polynomials where that is cheaper; null computes exactly.</param>
     /// <returns>(B * L, C), a feature map if <paramref name="qkv"/> is one.</returns>
-    public static Variable Attention(this Tape tape, Variable qkv, int images, int heads, float scale, IReadOnlyList<AttentionSegment> segments)
+    public static Variable Attention(
+        this Tape tape, Variable qkv, int images, int heads, float scale, IReadOnlyList<AttentionSegment> segments, LowRankTraining? lowRank = null)
     {
         int width = qkv.Value.Columns / 3;
         Variable y = qkv.Batch > 0
@@ -32,7 +29,9 @@ public static class AttentionOperation
         HeadTensor keys = Third(qkv.Value, 1, images, heads);
         HeadTensor values = Third(qkv.Value, 2, images, heads);
         HeadTensor output = HeadTensor.Interleaved(y.Value, images, heads);
-        foreach (AttentionSegment s in segments)
+        var input = new AttentionInput(queries, keys, values, scale);
+        lowRank?.Forward(tape.Kernels, input, segments, output);
+        foreach (AttentionSegment s in lowRank is null ? segments : [])
         {
             tape.Kernels.Attention(
                 queries.SliceRows(s.QueryStart, s.Queries), keys.SliceRows(0, s.Keys), values.SliceRows(0, s.Keys), scale, output.SliceRows(s.QueryStart, s.Queries));
@@ -44,7 +43,8 @@ public static class AttentionOperation
             HeadTensor dQueries = Third(qkv.Gradient, 0, images, heads);
             HeadTensor dKeys = Third(qkv.Gradient, 1, images, heads);
             HeadTensor dValues = Third(qkv.Gradient, 2, images, heads);
-            foreach (AttentionSegment s in segments)
+            lowRank?.Backward(tape.Kernels, input, segments, dOutput, dQueries, dKeys, dValues);
+            foreach (AttentionSegment s in lowRank is null ? segments : [])
             {
                 tape.Kernels.AttentionGradient(
                     queries.SliceRows(s.QueryStart, s.Queries), keys.SliceRows(0, s.Keys), values.SliceRows(0, s.Keys),

@@ -1,3 +1,4 @@
+using Subquartic.Attention;
 using Subquartic.Generation;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Training;

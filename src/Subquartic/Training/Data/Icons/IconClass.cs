@@ -51,4 +51,7 @@ internal enum IconClass
 
     /// <summary>An open umbrella.</summary>
     Umbrella,
+
+    /// <summary>A rocket; not one of the sixteen classes of the data set.</summary>
+    Rocket,
 }

@@ -36,6 +36,7 @@ internal static partial class IconPainter
             IconClass.Sun => Sun(canvas, ref random),
             IconClass.Tree => Tree(canvas, ref random),
             IconClass.Umbrella => Umbrella(canvas, ref random),
+            IconClass.Rocket => Rocket(canvas, ref random),
             _ => throw new ArgumentOutOfRangeException(nameof(icon), icon, "There is no such class."),
         };
         canvas.Finish(Around(main, ref random), rgb);
