@@ -4,25 +4,46 @@ using Subquartic.Attention;
 namespace Subquartic.Cli;
 
 /// <summary>How attention was computed in a run, in <c>--json</c> and as a line; null for strategies that only compute exactly.</summary>
+/// <param name="Strategy">Its name on the command line.</param>
 /// <param name="Tolerance">Largest error allowed, as a fraction of the range of V.</param>
 /// <param name="Heads">Heads of all calls.</param>
-/// <param name="LowRankHeads">Those that were approximated, in whole or but for some rows.</param>
+/// <param name="ApproximatedHeads">Those that were approximated, in whole or but for some rows.</param>
 /// <param name="Rows">Queries of all heads.</param>
-/// <param name="LowRankRows">Those that were approximated.</param>
+/// <param name="ApproximatedRows">Those that were approximated.</param>
+/// <param name="FlatRows">Of certified attention: rows from moments of all keys.</param>
+/// <param name="MergedRows">Of certified attention: rows from clusters of keys.</param>
+/// <param name="Work">Of certified attention: multiply-adds over those of exact attention; otherwise null.</param>
 /// <param name="LargestBound">Largest certified error of an output value, in units of V, rounding included.</param>
+/// <param name="CheckedRows">Of certified attention: rows computed again in double precision.</param>
+/// <param name="LargestErrorOverBound">The largest error among them over the bound of its row; null when none was checked.</param>
 /// <param name="Reason">Why the last head that was computed exactly was, or null.</param>
 internal sealed record CertificateDocument(
-    double Tolerance, long Heads, long LowRankHeads, long Rows, long LowRankRows, double LargestBound, string? Reason)
+    string Strategy, double Tolerance, long Heads, long ApproximatedHeads, long Rows, long ApproximatedRows, long FlatRows, long MergedRows,
+    double? Work, double LargestBound, long CheckedRows, double? LargestErrorOverBound, string? Reason)
 {
-    public static CertificateDocument Of(CertificateSummary summary, double tolerance) => new(
-        tolerance, summary.Heads, summary.Heads - summary.ExactHeads, summary.Rows, summary.Rows - summary.ExactRows, summary.LargestBound, summary.Reason);
+    public static CertificateDocument Of(string strategy, CertificateSummary summary, double tolerance, SampledAttention? sampled) => new(
+        strategy, tolerance, summary.Heads, summary.Heads - summary.ExactHeads, summary.Rows, summary.Rows - summary.ExactRows,
+        summary.FlatRows, summary.MergedRows, double.IsNaN(summary.Work) ? null : summary.Work, summary.LargestBound,
+        sampled?.CheckedRows ?? 0, sampled is { CheckedRows: > 0 } ? sampled.LargestErrorOverBound : null, summary.Reason);
 
     /// <summary>Writes what the document says.</summary>
     public void Show(Terminal terminal)
     {
+        string name = $"{char.ToUpperInvariant(Strategy[0])}{Strategy[1..]}";
         terminal.Say(string.Create(
             CultureInfo.InvariantCulture,
-            $"Low-rank attention, tolerance {Tolerance:g3} of the range of V: {LowRankHeads} of {Heads} heads and {LowRankRows} of {Rows} rows approximated, the rest exact; every output within {LargestBound:g3} of exact arithmetic."));
+            $"{name} attention, tolerance {Tolerance:g3} of the range of V: {ApproximatedHeads} of {Heads} heads and {ApproximatedRows} of {Rows} rows approximated, the rest exact; every output within {LargestBound:g3} of exact arithmetic."));
+        if (Work is { } work)
+        {
+            terminal.Say(string.Create(
+                CultureInfo.InvariantCulture, $"  rows: {FlatRows} flat, {MergedRows} merged, {Rows - ApproximatedRows} exact; {work:0.000} of the multiply-adds of exact attention"));
+        }
+
+        if (LargestErrorOverBound is { } ratio)
+        {
+            terminal.Say(string.Create(CultureInfo.InvariantCulture, $"  {CheckedRows} rows computed again in double precision: error at most {ratio:g3} of its bound"));
+        }
+
         if (Reason is not null)
         {
             terminal.Say($"  last exact head: {Reason}");

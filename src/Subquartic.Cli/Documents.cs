@@ -28,6 +28,7 @@ namespace Subquartic.Cli;
 [JsonSerializable(typeof(PhaseReport))]
 [JsonSerializable(typeof(PolynomialReport))]
 [JsonSerializable(typeof(HardReport))]
+[JsonSerializable(typeof(RegimeReport))]
 [JsonSerializable(typeof(ModelAnalysis))]
 [JsonSerializable(typeof(LoraReport))]
 internal sealed partial class Documents : JsonSerializerContext;

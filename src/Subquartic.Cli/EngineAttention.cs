@@ -13,16 +13,25 @@ internal sealed record EngineAttention(IAttention Strategy, CertificateSummary? 
     public string Name => Strategy.Name;
 
     /// <summary>Low-rank attention that keeps account of its certificates.</summary>
-    public static EngineAttention LowRank(KernelSet kernels, double tolerance)
+    public static EngineAttention LowRank(KernelSet kernels, double tolerance) => Observed(new LowRankAttention(kernels, tolerance), tolerance);
+
+    /// <summary>Certified attention that keeps account of its certificates and computes some rows again in double precision.</summary>
+    public static EngineAttention Certified(KernelSet kernels, double tolerance)
+    {
+        var sampled = new SampledAttention(kernels, tolerance);
+        return new EngineAttention(sampled, sampled.Summary, tolerance);
+    }
+
+    private static EngineAttention Observed(IAttention inner, double tolerance)
     {
         var summary = new CertificateSummary();
         var strategy = new ProbedAttention(
-            new LowRankAttention(kernels, tolerance), (in AttentionInput _, in Certificate certificate) => summary.Add(certificate));
+            inner, (in AttentionInput input, in Certificate certificate) => summary.Add(certificate, input.Keys.Rows));
         return new EngineAttention(strategy, summary, tolerance);
     }
 
     /// <summary>What has happened so far, or null.</summary>
-    public CertificateDocument? Report() => Summary is null ? null : CertificateDocument.Of(Summary, Tolerance);
+    public CertificateDocument? Report() => Summary is null ? null : CertificateDocument.Of(Name, Summary, Tolerance, Strategy as SampledAttention);
 
     public void Dispose() => (Strategy as IDisposable)?.Dispose();
 }

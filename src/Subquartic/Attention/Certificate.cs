@@ -11,6 +11,12 @@ public enum AttentionPath
 
     /// <summary>Most rows from polynomial moments, the rest exactly.</summary>
     LowRankWithExactRows,
+
+    /// <summary>All rows from sums over keys that stand for many, each row within its own bound.</summary>
+    Certified,
+
+    /// <summary>Some rows from such sums, the rest exactly.</summary>
+    CertifiedWithExactRows,
 }
 
 /// <summary>What is known about the error of one attention result.</summary>
@@ -26,8 +32,17 @@ public enum AttentionPath
 public readonly record struct Certificate(
     double ErrorBound, AttentionPath Path, string Reason, int Heads, int ExactHeads, long Rows, long ExactRows)
 {
+    /// <summary>Rows from moments of all keys at once (<see cref="CertifiedAttention"/>).</summary>
+    public long FlatRows { get; init; }
+
+    /// <summary>Rows from clusters of keys (<see cref="CertifiedAttention"/>).</summary>
+    public long MergedRows { get; init; }
+
+    /// <summary>Multiply-adds done, trials included, over those of exact attention; NaN when the strategy does not count.</summary>
+    public double Work { get; init; } = double.NaN;
+
     /// <summary>The certificate of a call that was computed exactly and without a bound.
-    /// <see cref="ExactAttention.RoundingBound"/> computes one for the vector kernels.</summary>
+    /// <see cref="ExactAttention.RoundingBound(in AttentionInput)"/> computes one for the vector kernels.</summary>
     /// <param name="input">The call.</param>
     /// <returns>A certificate whose bound is NaN.</returns>
     public static Certificate Exact(in AttentionInput input)

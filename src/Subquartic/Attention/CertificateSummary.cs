@@ -4,6 +4,9 @@ namespace Subquartic.Attention;
 /// <remarks>Not for several threads at once.</remarks>
 public sealed class CertificateSummary
 {
+    private double _work;
+    private double _pairs;
+
     /// <summary>Attention calls.</summary>
     public long Calls { get; private set; }
 
@@ -19,6 +22,16 @@ public sealed class CertificateSummary
     /// <summary>Queries computed exactly.</summary>
     public long ExactRows { get; private set; }
 
+    /// <summary>Queries computed from moments of all keys at once.</summary>
+    public long FlatRows { get; private set; }
+
+    /// <summary>Queries computed from clusters of keys.</summary>
+    public long MergedRows { get; private set; }
+
+    /// <summary>Multiply-adds over those of exact attention, each call counting by its pairs of a query and a key; NaN when a call came
+    /// without.</summary>
+    public double Work => _work / _pairs;
+
     /// <summary>Largest bound, in units of V; NaN when a call came without one.</summary>
     public double LargestBound { get; private set; }
 
@@ -27,13 +40,18 @@ public sealed class CertificateSummary
 
     /// <summary>Adds a certificate.</summary>
     /// <param name="certificate">The certificate.</param>
-    public void Add(in Certificate certificate)
+    /// <param name="keys">Keys that its queries saw.</param>
+    public void Add(in Certificate certificate, int keys = 1)
     {
         Calls++;
         Heads += certificate.Heads;
         ExactHeads += certificate.ExactHeads;
         Rows += certificate.Rows;
         ExactRows += certificate.ExactRows;
+        FlatRows += certificate.FlatRows;
+        MergedRows += certificate.MergedRows;
+        _pairs += (double)certificate.Rows * keys;
+        _work += certificate.Work * certificate.Rows * keys;
         LargestBound = Math.Max(LargestBound, certificate.ErrorBound); // keeps a NaN
         Reason = certificate.ExactHeads > 0 ? certificate.Reason : Reason;
     }

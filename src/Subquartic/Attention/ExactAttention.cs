@@ -10,7 +10,7 @@ namespace Subquartic.Attention;
 /// NaN in a value in its column.</remarks>
 public sealed class ExactAttention(KernelSet kernels) : IAttention
 {
-    private const double UnitRoundoff = 1.0 / (1 << 24);
+    internal const double UnitRoundoff = 1.0 / (1 << 24);
 
     /// <inheritdoc/>
     public string Name => "exact";
@@ -28,19 +28,35 @@ public sealed class ExactAttention(KernelSet kernels) : IAttention
     /// of weights, at most 1, and values below the normal numbers add 2^-150 a key, and the last rounding as much.</remarks>
     public static double RoundingBound(in AttentionInput input)
     {
-        int keys = input.Keys.Rows;
-        int blocks = (keys + KernelSet.AttentionKeyBlock - 1) / KernelSet.AttentionKeyBlock;
         double longest = Math.Abs(input.Scale) * LongestRow(input.Queries) * LongestRow(input.Keys);
-        double weights = Math.Exp(Gamma((2 * input.Queries.Width) + 5) * longest) * (1 + ((2 + (4 * blocks)) * UnitRoundoff)) - 1;
-        double sums = 2 * (Gamma(2 * Math.Min(KernelSet.AttentionKeyBlock, keys)) + Gamma(2 * blocks));
-        double largest = LargestValue(input.Values);
+        return RoundingBound(input.Queries.Width, input.Keys.Rows, longest, LargestValue(input.Values));
+    }
+
+    /// <summary><see cref="RoundingBound(in AttentionInput)"/> from what it depends on.</summary>
+    /// <param name="width">c.</param>
+    /// <param name="keys">S.</param>
+    /// <param name="longest">At least |Scale| |q| |k| for all queries and keys.</param>
+    /// <param name="largest">max|V|.</param>
+    /// <returns>The bound, in units of V.</returns>
+    internal static double RoundingBound(int width, int keys, double longest, double largest)
+    {
+        double weights = Math.Exp(Gamma((2 * width) + 5) * longest) * (1 + ((2 + (4 * Blocks(keys))) * UnitRoundoff)) - 1;
         if (largest * keys > float.MaxValue / 2)
         {
             return double.PositiveInfinity; // the sum of weighted values may overflow before it is divided
         }
 
-        return (((2 * weights) + sums + (3 * UnitRoundoff)) * largest) + ((keys + 1) * (double)float.Epsilon);
+        return (((2 * weights) + Sums(keys) + (3 * UnitRoundoff)) * largest) + ((keys + 1) * (double)float.Epsilon);
     }
+
+    /// <summary>The relative error that the sums over keys, of weights and of weighted values, add to an output.</summary>
+    internal static double Sums(int keys) => 2 * (Gamma(2 * Math.Min(KernelSet.AttentionKeyBlock, keys)) + Gamma(2 * Blocks(keys)));
+
+    /// <summary>Blocks that the kernel adds up.</summary>
+    internal static int Blocks(int keys) => (keys + KernelSet.AttentionKeyBlock - 1) / KernelSet.AttentionKeyBlock;
+
+    /// <summary>The relative error of n roundings (Higham 2002, lemma 3.1).</summary>
+    internal static double Gamma(int n) => n * UnitRoundoff / (1 - (n * UnitRoundoff));
 
     /// <inheritdoc/>
     public Certificate Attend(in AttentionInput input, HeadTensor output)
@@ -48,9 +64,6 @@ public sealed class ExactAttention(KernelSet kernels) : IAttention
         kernels.Attention(input.Queries, input.Keys, input.Values, input.Scale, output);
         return Certificate.Exact(input);
     }
-
-    /// <summary>The relative error of n roundings (Higham 2002, lemma 3.1).</summary>
-    private static double Gamma(int n) => n * UnitRoundoff / (1 - (n * UnitRoundoff));
 
     private static double LongestRow(HeadTensor x)
     {

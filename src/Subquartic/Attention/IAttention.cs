@@ -1,3 +1,4 @@
+using Subquartic.Generation;
 using Subquartic.Numerics.Tensors;
 
 namespace Subquartic.Attention;
@@ -7,7 +8,9 @@ namespace Subquartic.Attention;
 /// <param name="Keys">K (B, H, S, c): exactly the keys that all these queries see.</param>
 /// <param name="Values">V (B, H, S, c_v).</param>
 /// <param name="Scale">Factor on the scores, 1/tau in the paper's notation.</param>
-public readonly record struct AttentionInput(HeadTensor Queries, HeadTensor Keys, HeadTensor Values, float Scale);
+/// <param name="Maps">The token maps the keys lie on, in raster order, the first S tokens of the schedule; null when they have no
+/// such order. Only speed depends on it: neighbours are alike.</param>
+public readonly record struct AttentionInput(HeadTensor Queries, HeadTensor Keys, HeadTensor Values, float Scale, ScaleSchedule? Maps = null);
 
 /// <summary>A way to compute attention. The transformer and the decoder hold one and never ask which.</summary>
 public interface IAttention

@@ -1,5 +1,6 @@
 using Subquartic.Attention;
 using Subquartic.Checkpoints;
+using Subquartic.Generation;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
 
@@ -39,7 +40,8 @@ internal sealed class AttentionBlock : IDisposable
         _kernels.Convolve(x, _qkv, qkv, _norm.Prologue(x, silu: false, workspace));
         FeatureMap output = workspace.Take(x.Height, x.Width, channels, x, qkv);
         attention.Attend(
-            new AttentionInput(Head(qkv, 0), Head(qkv, channels), Head(qkv, 2 * channels), 1 / MathF.Sqrt(channels)),
+            new AttentionInput(Head(qkv, 0), Head(qkv, channels), Head(qkv, 2 * channels), 1 / MathF.Sqrt(channels),
+                new ScaleSchedule(new TokenMapSize(x.Height, x.Width))),
             HeadTensor.Interleaved(output.Pixels(), batch: 1, heads: 1));
         _kernels.Convolve(output, _projection, x, new ConvolutionOptions { Residual = x });
 

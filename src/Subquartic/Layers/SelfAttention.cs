@@ -101,7 +101,7 @@ internal sealed class SelfAttention : IDisposable
             int tokens = range.Scales[scale].Tokens;
             attention.Attend(
                 new AttentionInput(
-                    queries.SliceRows(start, tokens), cache.Keys.SliceRows(0, visible), cache.Values.SliceRows(0, visible), _scale),
+                    queries.SliceRows(start, tokens), cache.Keys.SliceRows(0, visible), cache.Values.SliceRows(0, visible), _scale, range.Scales),
                 output.SliceRows(start, tokens));
         }
 

@@ -1,0 +1,246 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
+using Subquartic.Numerics.Tensors;
+using Subquartic.Numerics.Threading;
+
+namespace Subquartic.Attention;
+
+/// <summary>Writes the keys and values that stand for those of a cut: merged nodes by their centroids under the pilot's weights, the
+/// rest as they are. The bounds are those of the remarks of <see cref="MergePath"/>.</summary>
+/// <param name="head">The head.</param>
+/// <param name="summaries">Its keys and values.</param>
+/// <param name="tile">The queries.</param>
+/// <param name="pilots">Products of all keys with q0, less the largest and at least -80.</param>
+/// <param name="places">Products with the g: (Directions, S), each row as long as <paramref name="placeStride"/>. They and the weights may be
+/// read up to a vector behind their keys.</param>
+/// <param name="placeStride">S.</param>
+/// <param name="weights">exp of the first.</param>
+internal readonly ref struct MergeList(
+    HeadMeasure head, KeySummaries summaries, MergeTile tile, ReadOnlySpan<float> pilots, ReadOnlySpan<float> places, int placeStride,
+    ReadOnlySpan<float> weights)
+{
+    /// <summary>First column, behind the values and those of &lt;phi h f^2&gt; by groups of value columns, of &lt;phi S/h&gt;, row by row of the lower triangle.</summary>
+    public const int Forms = RowVectors.Lanes;
+
+    /// <summary>Columns of &lt;phi R/h&gt; and of &lt;phi h numax^2&gt;.</summary>
+    public const int Rest = Forms + Pairs, Tilt = Rest + 1;
+
+    /// <summary>Columns of the certificate; one more holds phi h while the list is written.</summary>
+    public const int Columns = Tilt + 1;
+
+    private const int Pairs = MergeTile.Directions * (MergeTile.Directions + 1) / 2;
+
+    private static ReadOnlySpan<float> Lanes => [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+    private readonly ReadOnlySpan<float> _pilots = pilots;
+    private readonly ReadOnlySpan<float> _places = places;
+    private readonly ReadOnlySpan<float> _weights = weights;
+
+    /// <summary>Writes the list.</summary>
+    /// <param name="nodes">The cut, from <see cref="KeyCut.List"/>.</param>
+    /// <param name="sums">Weights of nodes.</param>
+    /// <param name="keys">(L, c + 1): key and logarithm of its weight.</param>
+    /// <param name="values">(L, at least padded c_v + <see cref="Columns"/>): value and certificate.</param>
+    /// <param name="reference">(padded c_v): A_T, what the pilot's weights make of the list.</param>
+    /// <param name="largestBias">max |logarithm of a weight|.</param>
+    /// <returns>Keys of the largest merged node, at least 1.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public int Write(List<int> nodes, ReadOnlySpan<float> sums, Matrix keys, Matrix values, Span<float> reference, out float largestBias)
+    {
+        KeyTree tree = summaries.Tree;
+        int width = head.Keys.Columns, stride = summaries.ValueStride, largest = 1, entry = 0;
+        using Scratch scratch = Scratch.Rent(summaries.KeyStride);
+        Span<float> centroid = scratch.Buffer.Span(0, summaries.KeyStride), allKeys = keys.Span(), allValues = values.Span();
+        Span<Vector512<float>> mean = MemoryMarshal.Cast<float, Vector512<float>>(reference);
+        mean.Clear();
+        largestBias = 0;
+        float total = 0;
+        foreach (int node in CollectionsMarshal.AsSpan(nodes))
+        {
+            int start = tree.Start[node < 0 ? ~node : node], count = tree.Count[node < 0 ? ~node : node];
+            if (node >= 0)
+            {
+                Span<float> key = allKeys.Slice(entry * keys.Columns, keys.Columns), value = allValues.Slice(entry * values.Columns, values.Columns);
+                float sum = sums[node], inverse = 1 / sum;
+                ReadOnlySpan<float> own = _weights.Slice(start, count);
+                RowVectors.WeightedSum(summaries.KeyRows(start, count), own, inverse, centroid);
+                RowVectors.WeightedSum(summaries.ValueRows(start, count), own, inverse, value[..stride]);
+                RowVectors.AddScaled(value[..stride], sum, mean);
+                total += sum;
+                centroid[..width].CopyTo(key);
+                key[width] = MathF.Log(sum);
+                largestBias = Math.Max(largestBias, Math.Abs(key[width]));
+                Certify(node, start, count, inverse, centroid, value[stride..]);
+                largest = Math.Max(largest, count);
+                entry++;
+                continue;
+            }
+
+            for (int t = start; t < start + count; t++, entry++)
+            {
+                Span<float> key = allKeys.Slice(entry * keys.Columns, keys.Columns), value = allValues.Slice(entry * values.Columns, values.Columns);
+                summaries.KeyRows(t, 1)[..width].CopyTo(key);
+                key[width] = _pilots[t];
+                summaries.ValueRows(t, 1).CopyTo(value);
+                value[stride..].Clear();
+                RowVectors.AddScaled(value[..stride], _weights[t], mean);
+                total += _weights[t];
+                largestBias = Math.Max(largestBias, -_pilots[t]);
+            }
+        }
+
+        for (int c = 0; c < mean.Length; c++)
+        {
+            mean[c] *= Vector512.Create(1 / total);
+        }
+
+        // f = sd + numax D / 2, once A_T is known.
+        double slack = (ExactAttention.Gamma(largest + 4) + (4 * ExactAttention.UnitRoundoff)) * head.LargestValue;
+        Vector512<float> add = Vector512.Create((float)slack);
+        for (int i = 0; i < entry; i++)
+        {
+            Span<float> value = allValues.Slice(i * values.Columns, values.Columns), columns = value[stride..];
+            float tilt = columns[Tilt], factor = columns[Columns];
+            if (factor > 0)
+            {
+                Vector512<float> f = Vector512.Create<float>(columns[..RowVectors.Lanes])
+                    + ((RowVectors.Far(value[..stride], mean) + add) * Vector512.Create(tilt / 2));
+                (f * f * Vector512.Create(factor)).CopyTo(columns);
+                columns[Tilt] = factor * tilt * tilt;
+                columns[Columns] = 0;
+            }
+        }
+
+        return largest;
+    }
+
+    /// <summary>The certificate's columns of a merged node: sd by groups, phi S/h, phi R/h, numax and phi h.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Certify(int node, int start, int count, float inverse, ReadOnlySpan<float> centroid, Span<float> columns)
+    {
+        Span<float> forms = columns.Slice(Forms, Pairs);
+        Measure(start, count, inverse, forms, out float square, out float most, out float reach);
+        RowVectors.Lengths(centroid, summaries.KeyPoint(node), out float centre, out float moved);
+        int width = head.Keys.Columns;
+        double rho = Math.Max(1, count * (double)most) * (1 + 1e-5);
+        double spread = Math.Min(square - centre + (MergePath.SpreadError(width, count) * square), rho * summaries.KeySpread[node]);
+        spread = Math.Max(spread, 0) + 1e-44;
+        double longest = summaries.LongestKey, eta = MergePath.ProjectionError(width) * longest, share = MergePath.Orthogonality(width);
+
+        // (sqrt(a'Sa) + 2 eta |a|)^2 <= a'(1.001 S + 4004 eta^2 1)a; S itself is within 1e-4.
+        double more = 4200 * eta * eta, trace = 0, norm = 0, along = 0;
+        ReadOnlySpan<double> deviations = tile.Deviations;
+        for (int i = 0, at = 0; i < MergeTile.Directions; i++)
+        {
+            for (int j = 0; j < i; j++, at++)
+            {
+                double mixed = forms[at] * 1.0011 * deviations[i] * deviations[j];
+                norm += 2 * mixed * mixed;
+                forms[at] = (float)(forms[at] * 1.0011);
+            }
+
+            trace += forms[at];
+            double own = (forms[at] * 1.0011) + more, scaled = own * deviations[i] * deviations[i];
+            norm += scaled * scaled;
+            along += scaled;
+            forms[at++] = (float)own;
+        }
+
+        trace *= 1 - 1e-4;
+        double rest = Math.Max(spread - Math.Max(0, trace - (4 * eta * Math.Sqrt(trace)) - (4 * eta * eta)), 0) + (share * spread);
+        double radius = summaries.KeyRadius[node] + (Math.Sqrt(moved) * (1 + 1e-4)) + (ExactAttention.Gamma(count + 4) * longest);
+        double b = Math.Min(
+            tile.LongestLength * radius,
+            (Math.Sqrt(reach) * tile.Corner * (1 + 1e-4)) + (tile.LongestRest * radius) + (8 * eta * tile.LongestLength));
+        double largest = (tile.Corner * Math.Sqrt(Math.Sqrt(norm)) * (1 + 1e-6)) + (tile.LongestRest * Math.Sqrt(rest));
+        double typical = Math.Sqrt(along) + Math.Sqrt(rest * tile.MeanRest);
+        double phi = ExpRemainder.Phi(b), h = (typical + 1e-30) / (summaries.ValueSpread[node] + (largest * head.Range / 16) + 1e-30);
+        float over = (float)(phi / h);
+        for (int i = 0; i < Pairs; i++)
+        {
+            forms[i] *= over;
+        }
+
+        Vector512.Sqrt(Vector512.Create(summaries.GroupVariances(node)) * Vector512.Create((float)rho)).CopyTo(columns);
+        columns[Rest] = (float)(over * rest);
+        columns[Tilt] = (float)largest;
+        columns[Columns] = (float)(phi * h);
+        columns[(Columns + 1)..].Clear();
+    }
+
+    /// <summary>Weighted mean of |k|^2, covariance of the g.k (lower triangle), the largest share of the weights, and the largest
+    /// |(deviation_i (z_i - mean z_i))|^2 of a node.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Measure(int start, int count, float inverse, Span<float> covariance, out float square, out float share, out float reach)
+    {
+        Vector512<float> squares = default, most = default, far = default;
+        Vector512<float> m0 = default, m1 = default, m2 = default, m3 = default;
+        for (int t = 0; t < count; t += RowVectors.Lanes)
+        {
+            Vector512<float> w = Weights(start, t, count);
+            m0 += w * Place(0, start + t);
+            m1 += w * Place(1, start + t);
+            m2 += w * Place(2, start + t);
+            m3 += w * Place(3, start + t);
+            squares += w * Vector512.Create(summaries.Lengths.Slice(start + t, RowVectors.Lanes));
+            most = Vector512.MaxNative(most, w);
+        }
+
+        m0 = Vector512.Create(Vector512.Sum(m0) * inverse);
+        m1 = Vector512.Create(Vector512.Sum(m1) * inverse);
+        m2 = Vector512.Create(Vector512.Sum(m2) * inverse);
+        m3 = Vector512.Create(Vector512.Sum(m3) * inverse);
+        ReadOnlySpan<double> deviations = tile.Deviations;
+        Vector512<float> r0 = Vector512.Create((float)deviations[0]), r1 = Vector512.Create((float)deviations[1]);
+        Vector512<float> r2 = Vector512.Create((float)deviations[2]), r3 = Vector512.Create((float)deviations[3]);
+        Vector512<float> s00 = default, s10 = default, s11 = default, s20 = default, s21 = default;
+        Vector512<float> s22 = default, s30 = default, s31 = default, s32 = default, s33 = default;
+        for (int t = 0; t < count; t += RowVectors.Lanes)
+        {
+            Vector512<float> w = Weights(start, t, count);
+            Vector512<float> d0 = Place(0, start + t) - m0, d1 = Place(1, start + t) - m1;
+            Vector512<float> d2 = Place(2, start + t) - m2, d3 = Place(3, start + t) - m3;
+            Vector512<float> w0 = w * d0, w1 = w * d1, w2 = w * d2, w3 = w * d3;
+            s00 += w0 * d0;
+            s10 += w1 * d0;
+            s11 += w1 * d1;
+            s20 += w2 * d0;
+            s21 += w2 * d1;
+            s22 += w2 * d2;
+            s30 += w3 * d0;
+            s31 += w3 * d1;
+            s32 += w3 * d2;
+            s33 += w3 * d3;
+            (d0, d1, d2, d3) = (d0 * r0, d1 * r1, d2 * r2, d3 * r3);
+            Vector512<float> length = (d0 * d0) + (d1 * d1) + (d2 * d2) + (d3 * d3);
+            far = Vector512.MaxNative(far, Vector512.ConditionalSelect(Inside(t, count), length, Vector512<float>.Zero));
+        }
+
+        square = Vector512.Sum(squares) * inverse;
+        share = RowVectors.Largest(most) * inverse;
+        reach = RowVectors.Largest(far);
+        covariance[0] = Vector512.Sum(s00) * inverse;
+        covariance[1] = Vector512.Sum(s10) * inverse;
+        covariance[2] = Vector512.Sum(s11) * inverse;
+        covariance[3] = Vector512.Sum(s20) * inverse;
+        covariance[4] = Vector512.Sum(s21) * inverse;
+        covariance[5] = Vector512.Sum(s22) * inverse;
+        covariance[6] = Vector512.Sum(s30) * inverse;
+        covariance[7] = Vector512.Sum(s31) * inverse;
+        covariance[8] = Vector512.Sum(s32) * inverse;
+        covariance[9] = Vector512.Sum(s33) * inverse;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private Vector512<float> Place(int direction, int key) => Vector512.Create(_places.Slice((direction * placeStride) + key, RowVectors.Lanes));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> Inside(int t, int count) =>
+        Vector512.LessThan(Vector512.Create(Lanes), Vector512.Create((float)(count - t)));
+
+    /// <summary>Weights from a place on, zero behind the node.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private Vector512<float> Weights(int start, int t, int count) =>
+        Vector512.ConditionalSelect(Inside(t, count), Vector512.Create(_weights.Slice(start + t, RowVectors.Lanes)), Vector512<float>.Zero);
+}

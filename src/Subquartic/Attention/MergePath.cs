@@ -1,0 +1,266 @@
+using System.Collections.Concurrent;
+using Subquartic.Generation;
+using Subquartic.Numerics.Kernels;
+using Subquartic.Numerics.Tensors;
+using Subquartic.Numerics.Threading;
+
+namespace Subquartic.Attention;
+
+/// <summary>Attention in tiles of like queries, for each of which neighbouring keys are merged into one where a bound allows it.</summary>
+/// <remarks>
+/// <para><b>Identity.</b> For a tile with pilot q0 let u = q - q0 and w_k = exp(q0.k). A cluster C of keys has W = sum w, pi = w/W, centroid
+/// c = sum pi k, value A = sum pi v, y = k - c, x = u.y (so E_pi x = 0), m = E_pi e^x >= 1 and X = E_pi[(e^x - 1)(v - A)]. With p_C
+/// proportional to W_C exp(u.c_C) and o~ = sum p_C A_C, which is ordinary attention of u over the centroids with the biases log W,
+/// o - o~ = sum_C p_C [ X_C + (m_C - 1)(A_C - o~) ] / sum_C p_C m_C, and the denominator is at least 1.</para>
+/// <para><b>Theorem.</b> Let |x| &lt;= b_C in C, E_C = E_pi x^2, s_C the largest standard deviation of a value column under pi. Then
+/// |o - o~|_inf &lt;= sum_C p_C [ phi(b_C) sqrt(E_C) s_C + psi(b_C) E_C |A_C - o~|_inf / 2 ].
+/// <b>Proof.</b> |e^x - 1| &lt;= phi(b)|x| gives |X_j| = |E (e^x - 1)(v_j - A_j)| &lt;= phi(b) sqrt(E) s by Cauchy and Schwarz, and
+/// m - 1 = E(e^x - 1 - x) &lt;= psi(b) E/2 (<see cref="ExpRemainder"/>). Nothing is assumed about the input.</para>
+/// <para><b>Computed.</b> g1 … g4 orthonormal, a = g.u, u' = u - sum a g, z = g.k, S the covariance of z under pi, T the mean of |y|^2 under
+/// pi, R = T - tr S, the spread outside of the span. Then sqrt(E) &lt;= nu = sqrt(a'Sa) + |u'| sqrt(R) (Minkowski). Let numax be at least nu for
+/// every query of the tile: numax = kap sqrt(|S'|_F) + max|u'| sqrt(R) with S'_ij = S_ij al_i al_j, any al > 0 and kap = max |(a_i/al_i)|. For a
+/// value column j with variance sd_j^2 in C and D_j = |A_Cj - A_Tj| for any vector A_T, since psi &lt;= phi, C contributes at most
+/// p phi nu (f_j + numax |o~_j - A_Tj| / 2), f_j = sd_j + numax D_j / 2. With &lt;x&gt; = sum p_C x_C and any h_C > 0, Cauchy and Schwarz, then
+/// Minkowski twice:
+/// |o_j - o~_j| &lt;= (sqrt(a'&lt;phi S/h&gt;a) + |u'| sqrt(&lt;phi R/h&gt;)) (sqrt(&lt;phi h f_j^2&gt;) + |o~_j - A_Tj| sqrt(&lt;phi h numax^2&gt;) / 2).
+/// h is a typical nu over a typical f, al_i the deviation of a_i. The columns are taken in 16 groups, for each the largest f of its columns:
+/// one f for all would be the largest of them all. The averages are 28 more columns of values of the same attention.</para>
+/// <para>T is the lesser of mean|k|^2 - |c|^2 and rho times the spread about the node's own point r, rho = |C| max pi, since
+/// E_pi |k - c|^2 &lt;= E_pi |k - r|^2 &lt;= rho mean|k - r|^2; sd^2 is rho times the like of values; b is the lesser of max|u| max|y| and
+/// kap max |(al_i (z_i - mean z_i))| + max|u'| max|y|.</para>
+/// <para><b>Rounding</b> (u = 2^-24). Stored keys, queries, pilots and weights as in <see cref="FlatPath"/>: scores within
+/// d1 + d2. The list's weights: centroids off by gamma_(m+4) max|k|, W by gamma_m, its logarithm and the kernel's score by
+/// gamma_(c+6) |u| max|k| + 8u max|bias| + (4 n + 8) u, n blocks of keys. All of it, d, changes o~ by at most range(V) tanh(d/2) and the averages of
+/// nonnegative columns by a factor e^(2d). Sums over keys as in <see cref="ExactAttention.RoundingBound(in AttentionInput)"/>; A_C is off
+/// by gamma_(m+4) max|V|. z is off by eta = gamma_(c+2) max|k|, which moves the standard deviation of a.z by at most 2 eta |a|
+/// (Minkowski again). The g, checked in double, are orthonormal within 8 gamma_(c+16): R is raised by
+/// <see cref="Orthogonality"/> T, and u' by the
+/// <see cref="Leak"/> |u| that may lie in the span, measured by sqrt(T) &lt;= sqrt(R / Orthogonality).</para>
+/// </remarks>
+internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) : IDisposable
+{
+    private const int Probes = 4, WaveTiles = 16, MaxAttempts = 3;
+
+    private const double U = ExactAttention.UnitRoundoff;
+
+    private const float LeastPilot = -80;
+
+    private readonly ConcurrentBag<MergeWorkspace> _workspaces = [];
+    private readonly KeySummaries _summaries = new(kernels);
+    private readonly QueryTiles _tiles = new(kernels);
+    private readonly List<MergeTile> _pool = [];
+    private readonly List<int> _wave = [];
+    private double[] _results = [];
+    private (ScaleSchedule? Maps, int Keys, KeyTree Tree)? _tree;
+    private FloatBuffer _pilots = new(0);
+    private FloatBuffer _scores = new(0);
+    private PackedMatrix? _packed;
+    private HeadMeasure _head = null!;
+    private RowOutcomes _outcomes = null!;
+    private Tolerance _tolerance;
+    private double _allowed;
+    private double _gamma;
+    private double _price;
+
+    private enum Pass
+    {
+        Prepare,
+        Solve,
+    }
+
+    /// <summary>Multiply-adds spent.</summary>
+    public double Work { get; private set; }
+
+    /// <summary>Share of the squared spread that the loss of orthogonality of g1, g2 in float32 may hide.</summary>
+    public static double Orthogonality(int width) => 16 * ExactAttention.Gamma(width + 16);
+
+    /// <summary>Share of |u| by which |u'| is raised.</summary>
+    public static double Leak(int width) => 16 * ExactAttention.Gamma(width + 16) / Math.Sqrt(Orthogonality(width));
+
+    /// <summary>Largest error of mean|k|^2 - |c|^2 relative to the former, for means of so many keys.</summary>
+    public static double SpreadError(int width, int count) =>
+        (2 * ExactAttention.Gamma((2 * count) + 8)) + (2 * ExactAttention.Gamma((width / RowVectors.Lanes) + 32));
+
+    /// <summary>Largest error of g.k relative to |k|.</summary>
+    public static double ProjectionError(int width) => ExactAttention.Gamma(width + 4) * (1 + 1e-4);
+
+    /// <summary>Computes the rows it can certify, tile by tile.</summary>
+    /// <param name="head">The head.</param>
+    /// <param name="maps">Where its keys lie.</param>
+    /// <param name="tolerance">What every row must meet.</param>
+    /// <param name="allowed">A typical value of it, to plan with.</param>
+    /// <param name="outcomes">Where rows are written.</param>
+    /// <returns>Whether it went beyond the first tiles.</returns>
+    public bool Run(HeadMeasure head, ScaleSchedule? maps, Tolerance tolerance, double allowed, RowOutcomes outcomes)
+    {
+        (_head, _tolerance, _outcomes, _allowed) = (head, tolerance, outcomes, allowed);
+        int keys = head.Keys.Rows, width = head.Keys.Columns;
+        if (_tree is not { } tree || tree.Keys != keys || tree.Maps != maps)
+        {
+            tree = (maps, keys, KeyTree.Create(maps, keys, plan.LeafSize));
+            _tree = tree;
+        }
+
+        Work = 0;
+        _tiles.Build(head, plan.TileSize);
+        _summaries.Begin(head, tree.Tree);
+        if (_summaries.LeafError(TypicalLength()) > plan.LeafErrorLimit * allowed)
+        {
+            return false;
+        }
+
+        _summaries.Build();
+        _packed = kernels.Pack(_summaries.Keys, reuse: _packed is { } pack && pack.N == keys && pack.K == width ? pack : Dispose(_packed));
+        (_gamma, _price) = (1, (float)(100 / allowed));
+        int tiles = _tiles.Tiles.Count;
+        _wave.Clear();
+        for (int i = 0; i < Math.Min(Probes, tiles); i++)
+        {
+            _wave.Add((int)(((2L * i) + 1) * tiles / (2 * Math.Min(Probes, tiles))));
+        }
+
+        int[] probes = [.. _wave];
+        if (!RunWave())
+        {
+            return false;
+        }
+
+        _wave.Clear();
+        for (int tile = 0; tile < tiles; tile++)
+        {
+            if (!probes.Contains(tile))
+            {
+                _wave.Add(tile);
+            }
+
+            if (_wave.Count == WaveTiles || tile == tiles - 1)
+            {
+                RunWave();
+                _wave.Clear();
+            }
+        }
+
+        return true;
+    }
+
+    public void Dispose()
+    {
+        _summaries.Dispose();
+        _pilots.Dispose();
+        _scores.Dispose();
+        _packed?.Dispose();
+        _pool.ForEach(tile => tile.Dispose());
+        while (_workspaces.TryTake(out MergeWorkspace? work))
+        {
+            work.Dispose();
+        }
+    }
+
+    /// <summary>The mean over two tiles of max |u|.</summary>
+    private double TypicalLength()
+    {
+        if (_pool.Count == 0)
+        {
+            _pool.Add(new MergeTile());
+        }
+
+        double sum = 0;
+        foreach (int index in (ReadOnlySpan<int>)[_tiles.Tiles.Count / 4, _tiles.Tiles.Count * 3 / 4])
+        {
+            (int start, int count) = _tiles.Tiles[index];
+            sum += _pool[0].Radius(_head, new ArraySegment<int>(_tiles.Order, start, count)) / 2;
+        }
+
+        return sum;
+    }
+
+    private static PackedMatrix? Dispose(PackedMatrix? pack)
+    {
+        pack?.Dispose();
+        return null;
+    }
+
+    private static void Grow(ref FloatBuffer buffer, long length)
+    {
+        if (buffer.Length < length)
+        {
+            buffer.Dispose();
+            buffer = new FloatBuffer(length);
+        }
+    }
+
+    /// <summary>Computes the tiles of a wave; what they teach about guesses serves the next wave, whatever the threads.</summary>
+    /// <returns>Whether any tile was merged.</returns>
+    private bool RunWave()
+    {
+        int count = _wave.Count, keys = _head.Keys.Rows, stride = RowVectors.Padded(_head.Keys.Columns);
+        if (count == 0)
+        {
+            return false;
+        }
+
+        while (_pool.Count < count)
+        {
+            _pool.Add(new MergeTile());
+        }
+
+        HeadMeasure.Resize(ref _results, 4 * WaveTiles);
+        Grow(ref _pilots, (long)MergeTile.PilotRows * WaveTiles * stride);
+        Grow(ref _scores, ((long)MergeTile.PilotRows * count * keys) + RowVectors.Lanes);
+        Run(Pass.Prepare, count);
+        Matrix pilots = new(_pilots, 0, MergeTile.PilotRows * count, _head.Keys.Columns, stride);
+        kernels.Gemm(pilots, _packed!, _scores.Matrix(MergeTile.PilotRows * count, keys));
+        Work += (double)MergeTile.PilotRows * count * keys * _head.Keys.Columns;
+        Run(Pass.Solve, count);
+        double gamma = 0, price = 0;
+        int merged = 0;
+        for (int i = 0; i < count; i++)
+        {
+            ReadOnlySpan<double> result = _results.AsSpan(4 * i, 4);
+            Work += result[0];
+            if (result[1] > 0)
+            {
+                merged++;
+                gamma += Math.Log(Math.Clamp(result[1], 0.3, 4)) * 0.6;
+                price += Math.Log(result[2]);
+            }
+        }
+
+        if (merged > 0)
+        {
+            _gamma *= Math.Exp(gamma / merged);
+            _price = (float)Math.Exp(price / merged);
+        }
+
+        return merged > 0;
+    }
+
+    private void Prepare(int index)
+    {
+        (int start, int count) = _tiles.Tiles[_wave[index]];
+        MergeTile tile = _pool[index];
+        tile.Prepare(_head, new ArraySegment<int>(_tiles.Order, start, count));
+        tile.Pilots.Span().CopyTo(_pilots.Span((long)MergeTile.PilotRows * index * tile.Pilots.Columns, MergeTile.PilotRows * tile.Pilots.Columns));
+    }
+
+    private void Run(Pass pass, int tasks)
+    {
+        var body = new Body(this, pass);
+        kernels.Pool.Run(tasks, ref body);
+    }
+
+    private readonly struct Body(MergePath path, Pass pass) : IParallelBody
+    {
+        public void Invoke(int task)
+        {
+            if (pass == Pass.Prepare)
+            {
+                path.Prepare(task);
+            }
+            else
+            {
+                path.Solve(task);
+            }
+        }
+    }
+}

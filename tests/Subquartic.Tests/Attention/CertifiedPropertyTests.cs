@@ -1,0 +1,114 @@
+using System.Globalization;
+using Subquartic.Attention;
+using Subquartic.Numerics.Kernels;
+using Xunit.Abstractions;
+
+namespace Subquartic.Tests.Attention;
+
+/// <summary>Every row's error, against softmax in double precision that is not rounded, stays within its certificate.</summary>
+/// <remarks>100 000 rows; the environment variable SUBQUARTIC_PROPERTY_ROWS asks for another number, as in
+/// <c>SUBQUARTIC_PROPERTY_ROWS=1000000 dotnet test -c Release --filter CertifiedPropertyTests</c>.</remarks>
+public sealed class CertifiedPropertyTests(ITestOutputHelper log) : IDisposable
+{
+    private readonly KernelSet _kernels = KernelSet.Create(KernelSet.Best.Name, 1); // a case is too small to share
+
+    [Fact]
+    public void No_row_exceeds_its_bound()
+    {
+        long wanted = long.Parse(Environment.GetEnvironmentVariable("SUBQUARTIC_PROPERTY_ROWS") ?? "100000", CultureInfo.InvariantCulture);
+        CertifiedSampleKind[] kinds = Enum.GetValues<CertifiedSampleKind>();
+        var tightest = new Dictionary<string, double>();
+        var ratios = new List<double>();
+        long rows = 0, flat = 0, merged = 0;
+        var fast = new HashSet<CertifiedSampleKind>();
+        for (int seed = 0; rows < wanted; seed++)
+        {
+            var random = new Random(seed);
+            using var sample = new CertifiedSample(random, kinds[seed % kinds.Length]);
+            var tolerance = new Tolerance(Math.Pow(10, -0.3 - (3.5 * random.NextDouble())), (ToleranceKind)random.Next(3));
+            using var attention = new CertifiedAttention(_kernels, tolerance, Reckless(random));
+            var bounds = new double[sample.Output.Rows];
+            Certificate certificate = attention.Attend(sample.Input, sample.OutputHead, bounds);
+            double[] errors = sample.Errors();
+            for (int i = 0; i < errors.Length; i++)
+            {
+                Assert.True(errors[i] <= bounds[i], $"seed {seed}, {sample.Kind}, {tolerance}, row {i}: error {errors[i]} > {bounds[i]}; {certificate}");
+                Assert.True(bounds[i] <= certificate.ErrorBound, $"seed {seed}: {certificate}");
+            }
+
+            rows += errors.Length;
+            flat += certificate.FlatRows;
+            merged += certificate.MergedRows;
+            Assert.Equal(certificate.Rows, certificate.FlatRows + certificate.MergedRows + certificate.ExactRows);
+            if (certificate.ExactRows == 0)
+            {
+                fast.Add(sample.Kind);
+                string path = certificate.FlatRows > 0 ? "flat" : "merged";
+                double ratio = errors.Zip(bounds, (error, bound) => error / bound).Max();
+                tightest[path] = Math.Max(ratio, tightest.GetValueOrDefault(path));
+                ratios.AddRange(errors.Zip(bounds, (error, bound) => bound / Math.Max(error, 1e-300)));
+            }
+        }
+
+        ratios.Sort();
+        log.WriteLine(string.Create(
+            CultureInfo.InvariantCulture,
+            $"{rows} rows, {flat} flat, {merged} merged; largest error/bound flat {tightest["flat"]:g3}, merged {tightest["merged"]:g3}; median bound/error {ratios[ratios.Count / 2]:g3}"));
+        Assert.InRange(flat, rows / 8, rows); // else the test would mostly check the exact kernel
+        Assert.InRange(merged, rows / 8, rows);
+        Assert.InRange(tightest["merged"], 0.2, 1); // the bound is nearly attained by small clusters
+        Assert.InRange(tightest["flat"], 0.2, 1);
+        Assert.Superset(
+            kinds.Except([CertifiedSampleKind.HugeNorms, CertifiedSampleKind.DenormalValues, CertifiedSampleKind.FarValues, CertifiedSampleKind.EqualValues]).ToHashSet(),
+            fast);
+    }
+
+    [Fact]
+    public void What_is_approximated_meets_the_tolerance()
+    {
+        for (int seed = 0; seed < 600; seed++)
+        {
+            var random = new Random(seed);
+            using var sample = new CertifiedSample(random, CertifiedSampleKind.SmoothMaps);
+            double tolerance = Math.Pow(10, -3 * random.NextDouble());
+            using var attention = new CertifiedAttention(_kernels, new Tolerance(tolerance, ToleranceKind.Absolute), Reckless(random));
+            Certificate certificate = attention.Attend(sample.Input, sample.OutputHead);
+            if (certificate.ExactRows == 0)
+            {
+                Assert.InRange(certificate.ErrorBound, 0, tolerance);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(float.NaN)]
+    [InlineData(float.PositiveInfinity)]
+    [InlineData(float.NegativeInfinity)]
+    public void What_is_not_finite_is_computed_exactly_and_without_a_promise(float bad)
+    {
+        for (int seed = 0; seed < 60; seed++)
+        {
+            var random = new Random(seed);
+            using var sample = new CertifiedSample(random, CertifiedSampleKind.Uniform, bad);
+            using var attention = new CertifiedAttention(_kernels, 0.1, Reckless(random));
+            Certificate certificate = attention.Attend(sample.Input, sample.OutputHead);
+            Assert.Equal((AttentionPath.Exact, double.PositiveInfinity), (certificate.Path, certificate.ErrorBound));
+        }
+    }
+
+    public void Dispose() => _kernels.Pool.Dispose();
+
+    /// <summary>A plan that tries everything, worth it or not.</summary>
+    private static CertifiedPlan Reckless(Random random) => new()
+    {
+        LeastPairs = 0,
+        MergePairs = 0,
+        Flat = random.Next(2) == 0,
+        LeafSize = random.Next(2, 9),
+        TileSize = random.Next(2, 24),
+        ListCost = 0,
+        BuildCost = 0,
+        LeafErrorLimit = double.PositiveInfinity,
+        FewRows = random.Next(3),
+    };
+}
