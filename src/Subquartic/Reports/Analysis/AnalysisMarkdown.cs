@@ -40,6 +40,8 @@ public static class AnalysisMarkdown
 
         Section(text, "Larger pictures", AnalysisWords.Sizes);
         Table(text, AnalysisWords.SizeHead, AnalysisWords.SizeRows(analysis));
+        Section(text, "The strategies at work", AnalysisWords.Operators(analysis));
+        Table(text, AnalysisWords.OperatorHead, AnalysisWords.OperatorRows(analysis));
         Section(text, "The same pictures with approximate attention", AnalysisWords.Agreement(analysis));
         Table(text, AnalysisWords.AgreementHead, AnalysisWords.AgreementRows(analysis));
         Section(text, "The decoder's attention", AnalysisWords.Decoder);

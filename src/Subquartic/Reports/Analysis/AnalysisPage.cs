@@ -60,6 +60,11 @@ public static class AnalysisPage
             "Larger pictures", AnalysisWords.Sizes, Verdicts("heads of the last scale"),
             Html("div", "grid wide", Bars("R below sqrt(log n)", size => size.Entry), Bars("B below log n", size => size.Score), Bars("One polynomial is cheaper", size => size.Finite)),
             Table(AnalysisWords.SizeHead, AnalysisWords.SizeRows(analysis)));
+        yield return Section(
+            "The strategies at work", AnalysisWords.Operators(analysis), Ramp("d", "8 times less work than exact", "8 times more, and as much in the middle"),
+            Html("div", Grid(analysis), AnalysisWords.ByOperator(analysis).Select(runs => AnalysisPictures.Map(
+                analysis.Model, $"{runs.Key.Strategy}, n = {Number(runs.Key.Side)}", runs.Select(run => (run.Head, run.Layer, 0.5 + (Math.Log2(run.Work) / 6))), "d"))),
+            Table(AnalysisWords.OperatorHead, AnalysisWords.OperatorRows(analysis)));
         yield return Section("Histograms", AnalysisWords.Histograms(analysis), Html("div", "grid pairs", analysis.Histograms.SelectMany(Histograms)));
         yield return Section("The same pictures with approximate attention", AnalysisWords.Agreement(analysis), MostApproximated(analysis) is { } images ? Pictures(images) : null, Table(AnalysisWords.AgreementHead, AnalysisWords.AgreementRows(analysis)));
         yield return Section("The decoder's attention", AnalysisWords.Decoder, Table(AnalysisWords.HeadHead, analysis.Decoder.Select(head => AnalysisWords.HeadRow(head, $"block {head.Layer + 1}"))));
@@ -112,6 +117,12 @@ public static class AnalysisPage
     private static XElement Legend(string style, string colour, string words) =>
         Html("span", null, new XElement("i", new XAttribute("class", style), new XAttribute("style", $"background:var({colour})"), " "), words);
 
+    private static string Grid(ModelAnalysis analysis) => analysis.Model.Heads > WideHeads ? "grid wide" : "grid";
+
+    private static XElement Ramp(string ramp, string low, string high) => Html(
+        "div", "legend", Html("span", null, low),
+        Html("span", "ramp", Enumerable.Range(0, PageStyle.RampSteps).Select(step => Html("i", $"{ramp}{step}", " "))), Html("span", null, high));
+
     /// <summary>One quantity at a time, chosen without a script.</summary>
     private static XElement Maps(ModelAnalysis analysis)
     {
@@ -133,10 +144,7 @@ public static class AnalysisPage
                 new XElement("label", new XAttribute("for", $"m{i}"), map.Name),
             }),
             maps.Select((map, i) => Html(
-                "div", $"panel p{i}", Html(
-                    "div", "legend", Html("span", null, map.Low),
-                    Html("span", "ramp", Enumerable.Range(0, PageStyle.RampSteps).Select(step => Html("i", $"{map.Ramp}{step}", " "))), Html("span", null, map.High)),
-                Html("div", analysis.Model.Heads > WideHeads ? "grid wide" : "grid", AnalysisPictures.Maps(analysis, map.Value, map.Ramp)))));
+                "div", $"panel p{i}", Ramp(map.Ramp, map.Low, map.High), Html("div", Grid(analysis), AnalysisPictures.Maps(analysis, map.Value, map.Ramp)))));
     }
 
     private static XElement Details(ModelAnalysis analysis)

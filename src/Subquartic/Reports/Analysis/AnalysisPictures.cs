@@ -10,25 +10,28 @@ internal static class AnalysisPictures
 {
     private const double Width = 480;
 
-    /// <summary>One map of layers by heads for each scale, in one of two ramps.</summary>
+    /// <summary>One map of layers by heads for each scale.</summary>
     /// <param name="analysis">The analysis.</param>
     /// <param name="value">The value of a head, 0 to 1; not a number leaves a gap.</param>
     /// <param name="ramp">"d" where 1/2 is the limit, "s" otherwise.</param>
-    public static IEnumerable<XElement> Maps(ModelAnalysis analysis, Func<HeadAnalysis, double> value, string ramp)
+    public static IEnumerable<XElement> Maps(ModelAnalysis analysis, Func<HeadAnalysis, double> value, string ramp) =>
+        analysis.Heads.GroupBy(head => head.Scale).Select(scale => Map(
+            analysis.Model, ScaleName(scale.First()), scale.Select(head => (head.Head, head.Layer, value(head))), ramp));
+
+    /// <summary>A map of layers by heads.</summary>
+    /// <param name="model">Its sizes.</param>
+    /// <param name="label">Stands below it.</param>
+    /// <param name="cells">Column, row and value, 0 to 1; not a number leaves a gap.</param>
+    /// <param name="ramp">"d" where 1/2 is the limit, "s" otherwise.</param>
+    public static XElement Map(AnalyzedModel model, string label, IEnumerable<(int Head, int Layer, double Value)> cells, string ramp)
     {
         const double cell = 10;
-        foreach (IGrouping<int, HeadAnalysis> scale in analysis.Heads.GroupBy(head => head.Scale))
-        {
-            HeadAnalysis first = scale.First();
-            string label = string.Create(
-                CultureInfo.InvariantCulture, $"scale {first.Scale + 1}: {first.Queries} {(first.Queries == 1 ? "query" : "queries")}, {first.Keys} {(first.Keys == 1 ? "key" : "keys")}");
-            yield return Html(
-                "figure", "map", Picture(
-                    analysis.Model.Heads * cell, analysis.Model.Depth * cell, label,
-                    scale.GroupBy(head => Step(value(head))).Where(group => group.Key >= 0).Select(group => Squares(
-                        group.Select(head => (head.Head, head.Layer)), cell, string.Create(CultureInfo.InvariantCulture, $"{ramp}{group.Key}")))),
-                Html("figcaption", null, label));
-        }
+        return Html(
+            "figure", "map", Picture(
+                model.Heads * cell, model.Depth * cell, label,
+                cells.GroupBy(head => Step(head.Value)).Where(group => group.Key >= 0).Select(group => Squares(
+                    group.Select(head => (head.Head, head.Layer)), cell, string.Create(CultureInfo.InvariantCulture, $"{ramp}{group.Key}")))),
+            Html("figcaption", null, label));
 
         static int Step(double share) => double.IsNaN(share) ? -1 : Math.Clamp((int)(share * PageStyle.RampSteps), 0, PageStyle.RampSteps - 1);
     }
@@ -164,6 +167,11 @@ internal static class AnalysisPictures
 
         return Picture(wide, y, label, content.Where(item => item is not null));
     }
+
+    /// <summary>What to call a scale.</summary>
+    private static string ScaleName(HeadAnalysis first) => string.Create(
+        CultureInfo.InvariantCulture,
+        $"scale {first.Scale + 1}: {first.Queries} {(first.Queries == 1 ? "query" : "queries")}, {first.Keys} {(first.Keys == 1 ? "key" : "keys")}");
 
     /// <summary>Heads of the last scale.</summary>
     public static HeadAnalysis[] Last(ModelAnalysis analysis) => [.. analysis.Heads.TakeLast(analysis.Model.Depth * analysis.Model.Heads)];

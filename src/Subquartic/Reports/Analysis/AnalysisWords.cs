@@ -26,6 +26,9 @@ internal static class AnalysisWords
     public static readonly string[] SizeHead =
         ["n", "queries", "keys", "sqrt(log n)", "R: holds/unknown/fails", "log n", "B: holds/unknown/fails", "polynomial: holds/unknown/fails", "exact multiply-adds", "with polynomials where not refuted", "ratio"];
 
+    public static readonly string[] OperatorHead =
+        ["strategy", "n", "rows approximated", "heads with less work", "work of all heads / exact", "least of a head", "median of the heads", "last reason for an exact head"];
+
     public static readonly string[] AgreementHead =
         ["strategy", "tokens identical", "images identical", "heads approximated", "rows approximated", "bound held", "largest bound / range of V", "largest error / range of V", "error / bound at most"];
 
@@ -71,9 +74,12 @@ internal static class AnalysisWords
         yield return (Percent((own.Score.Holds + own.Score.Unknown) / heads), "of the heads have scores below log n, the line that decides", Colour(own.Score));
         yield return (Percent((own.Entry.Holds + own.Entry.Unknown) / heads), "have entries below sqrt(log n), the paper's own condition", Colour(own.Entry));
         yield return (Percent((own.Finite.Holds + own.Finite.Unknown) / heads), $"are cheaper by one polynomial at n = {Number(own.Side)}", Colour(own.Finite));
-        foreach (AgreementRun run in analysis.Agreement.Take(1))
+        AgreementRun most = analysis.Agreement.MaxBy(run => run.FastRows)!;
+        if (most.FastRows > 0)
         {
-            yield return (Percent((double)run.IdenticalTokens / run.Tokens), $"of {Number(run.Tokens)} tokens are the same under {run.Strategy} attention; {Percent((double)run.FastRows / run.Rows)} of its rows were approximated", null);
+            yield return (
+                Percent((double)most.IdenticalTokens / most.Tokens),
+                $"of {Number(most.Tokens)} tokens are the same when {Percent((double)most.FastRows / most.Rows)} of the rows of attention are approximated", null);
         }
 
         static string Colour(VerdictCounts counts) => counts.Fails > 0 ? "fails" : counts.Unknown > 0 ? "unknown" : "holds";
@@ -86,6 +92,22 @@ internal static class AnalysisWords
     public static string Histograms(ModelAnalysis analysis) =>
         "All heads, scales and images of a layer; heights are logarithmic. Left the entries of Q and K in the paper's form with ±sqrt(log n) = ±"
         + $"{Number(analysis.Model.EntryLimit)}, right the scores after both moves with ±log n = ±{Number(analysis.Model.ScoreLimit)}.";
+
+    public static string Operators(ModelAnalysis analysis) =>
+        "Certified attention, run on every head of the last scale of the first image, and on the same maps of queries, keys and values enlarged to n by cubic interpolation"
+        + (analysis.Model.Normalised ? ", rows brought back to their length" : "") + ". Nothing is added to the maps, so a real model of that size would be rougher and gain less. "
+        + $"All outputs stay within {Number(analysis.Run.Tolerance)} of the range of V, or are exact. Work counts trials that came to nothing; its inverse is the speed-up to expect.";
+
+    public static IEnumerable<IGrouping<(string Strategy, double Side), OperatorRun>> ByOperator(ModelAnalysis analysis) =>
+        analysis.Operators.GroupBy(run => (run.Strategy, run.Side)).OrderByDescending(runs => runs.Key.Strategy, StringComparer.Ordinal).ThenBy(runs => runs.Key.Side);
+
+    public static IEnumerable<IEnumerable<object>> OperatorRows(ModelAnalysis analysis) => ByOperator(analysis).Select(runs => new object[]
+    {
+        runs.Key.Strategy, Number(runs.Key.Side), Percent(runs.Average(run => run.FastRows)),
+        string.Create(CultureInfo.InvariantCulture, $"{runs.Count(run => run.Work < 0.95)} of {runs.Count()}"), Number(runs.Average(run => run.Work)),
+        Number(runs.Min(run => run.Work)), Number(AnalysisPictures.Median(runs.Select(run => run.Work))),
+        runs.LastOrDefault(run => run.FastRows == 0)?.Reason ?? "",
+    });
 
     public static string Agreement(ModelAnalysis analysis) =>
         $"The same seed, drawn again with another attention strategy in transformer and decoder, tolerance {Number(analysis.Run.Tolerance)} of the range of V. Every call is compared with the judge in double precision, and the difference with the bound of its certificate. A token that differs changes all that follow it in its image.";

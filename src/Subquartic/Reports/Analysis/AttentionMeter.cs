@@ -12,6 +12,8 @@ internal sealed class AttentionMeter
 {
     private readonly KernelSet _kernels;
     private readonly VarConfig _config;
+    private readonly IReadOnlyList<IReadOnlyList<float>?> _scoreBounds;
+    private readonly EnlargedMeter _enlarged;
     private readonly double[] _balances;
     private readonly Histogram[] _entries;
     private readonly Histogram[] _scores;
@@ -21,9 +23,12 @@ internal sealed class AttentionMeter
     /// <param name="config">Sizes of the transformer.</param>
     /// <param name="decoderBlocks">Attention blocks of the decoder.</param>
     /// <param name="scoreBounds">Per layer, the learned factors of its heads, or null; the decoder is not in it.</param>
+    /// <param name="enlarged">Looks at the last scale of the first image too.</param>
     /// <param name="kernels">What measures.</param>
-    public AttentionMeter(VarConfig config, int decoderBlocks, IReadOnlyList<IReadOnlyList<float>?> scoreBounds, KernelSet kernels)
+    public AttentionMeter(
+        VarConfig config, int decoderBlocks, IReadOnlyList<IReadOnlyList<float>?> scoreBounds, EnlargedMeter enlarged, KernelSet kernels)
     {
+        (_scoreBounds, _enlarged) = (scoreBounds, enlarged);
         _kernels = kernels;
         _config = config;
         int heads = config.Depth * config.Heads;
@@ -63,6 +68,10 @@ internal sealed class AttentionMeter
             this, input, decodes ? Decoder : Heads, decodes ? layer : position * heads,
             decodes ? (_config.Depth * _config.Heads) + layer : layer * heads);
         _kernels.Pool.Run(heads, ref body);
+        if (_call <= transformer && position >= transformer - _config.Depth)
+        {
+            _enlarged.Measure(layer, input, _scoreBounds[layer]);
+        }
     }
 
     /// <summary>Entries of Q and K of a layer, over all heads and scales, in the paper's form (scores divided by d).</summary>

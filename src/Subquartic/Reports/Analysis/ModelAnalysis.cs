@@ -11,10 +11,12 @@ namespace Subquartic.Reports.Analysis;
 /// <param name="Decoder">The attention blocks of the VQ-VAE's decoder, one head each, over the last token map.</param>
 /// <param name="Histograms">Layer by layer, the decoder's blocks last.</param>
 /// <param name="Sizes">Verdicts for the last scale at the model's own n and at the others asked for, rising.</param>
+/// <param name="Operators">The strategies at work on the heads of the first image's last scale, as it is and enlarged.</param>
 /// <param name="Agreement">The same images drawn with approximate attention, against exact.</param>
 public sealed record ModelAnalysis(
     AnalyzedModel Model, AnalyzedRun Run, IReadOnlyList<HeadAnalysis> Heads, IReadOnlyList<HeadAnalysis> Decoder,
-    IReadOnlyList<LayerHistogram> Histograms, IReadOnlyList<SizeAnalysis> Sizes, IReadOnlyList<AgreementRun> Agreement)
+    IReadOnlyList<LayerHistogram> Histograms, IReadOnlyList<SizeAnalysis> Sizes, IReadOnlyList<OperatorRun> Operators,
+    IReadOnlyList<AgreementRun> Agreement)
 {
     /// <summary>The images that were measured, and those of each <see cref="Agreement"/>; not part of the JSON document.</summary>
     [JsonIgnore]
@@ -44,11 +46,11 @@ public sealed record AnalyzedModel(
 
 /// <summary>What was drawn.</summary>
 /// <param name="Images">Number of images.</param>
-/// <param name="Classes">Their classes, each once.</param>
+/// <param name="Classes">Their classes, each once, by name where they have one.</param>
 /// <param name="Seed">Seed of the random numbers.</param>
 /// <param name="Guidance">Strength of the guidance; with it every image is measured with and without its class.</param>
 /// <param name="Tolerance">Largest error of an attention output, as a fraction of the range of V.</param>
-public sealed record AnalyzedRun(int Images, IReadOnlyList<int> Classes, ulong Seed, float Guidance, double Tolerance);
+public sealed record AnalyzedRun(int Images, IReadOnlyList<string> Classes, ulong Seed, float Guidance, double Tolerance);
 
 /// <summary>One head at one scale; largest values and means are over all images.</summary>
 /// <param name="Layer">Index of the layer, or of the decoder's block.</param>
@@ -146,6 +148,17 @@ public sealed record SizeAnalysis(
 /// <param name="FiniteVerdict">Whether one polynomial is cheaper.</param>
 /// <param name="Gain">Multiply-adds of exact attention over those of the polynomial; 0 where there is none.</param>
 public sealed record HeadAtSize(int Layer, int Head, Verdict EntryVerdict, Verdict ScoreVerdict, Verdict FiniteVerdict, double Gain);
+
+/// <summary>A strategy at work on one head of the last scale: the third verdict, found by doing it.</summary>
+/// <param name="Strategy">Name of the strategy.</param>
+/// <param name="Side">n.</param>
+/// <param name="Enlarged">Whether the maps of queries, keys and values were enlarged; false at the model's own n.</param>
+/// <param name="Layer">Index of the layer.</param>
+/// <param name="Head">Index of the head.</param>
+/// <param name="FastRows">Share of the rows that were approximated within the tolerance.</param>
+/// <param name="Work">Multiply-adds over those of exact attention, trials included. The predicted speed-up is its inverse.</param>
+/// <param name="Reason">What the strategy says about it.</param>
+public sealed record OperatorRun(string Strategy, double Side, bool Enlarged, int Layer, int Head, double FastRows, double Work, string Reason);
 
 /// <summary>The images of the analysis, drawn again with another strategy from the same seed.</summary>
 /// <param name="Strategy">Name of the strategy.</param>

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Subquartic.Attention;
 using Subquartic.Checkpoints;
 using Subquartic.Criteria;
@@ -16,20 +17,32 @@ namespace Subquartic.Reports.Analysis;
 /// already with the values measured, one that holds does so by the bound of the weights, and the rest is unknown.</para>
 /// <para>Memory does not grow with the number of images, nor with pairs of tokens.</para>
 /// </remarks>
-public sealed class ModelAnalyzer
+public sealed class ModelAnalyzer : IDisposable
 {
+    // Multiply-adds of exact attention over all heads up to which an n is tried out: well under a minute of two cores.
+    private const double Workable = 4e12;
+
     private readonly GenerationRequest _request;
     private readonly double _tolerance;
     private readonly VarConfig _config;
     private readonly ImageGenerator _generator;
     private readonly AttentionMeter _meter;
     private readonly IReadOnlyList<float>?[] _scoreBounds;
+    private readonly double _side;
+    private readonly double[] _sides;
 
-    private ModelAnalyzer(ImageGenerator generator, GenerationRequest request, double tolerance)
+    private readonly EnlargedMeter _enlarged;
+
+    private ModelAnalyzer(
+        ImageGenerator generator, GenerationRequest request, double tolerance, IReadOnlyList<int> sides, CancellationToken cancellation)
     {
         (_generator, _request, _tolerance, _config) = (generator, request, tolerance, generator.Transformer.Config);
         _scoreBounds = [.. generator.Transformer.Blocks.Select(block => block.Attention.ScoreBounds)];
-        _meter = new AttentionMeter(_config, generator.Autoencoder.Config.ResidualBlocks + 2, _scoreBounds, generator.Transformer.Kernels);
+        KernelSet kernels = generator.Transformer.Kernels;
+        _side = Math.Sqrt(_config.Scales.Last.Tokens);
+        _sides = [.. sides.Select(n => (double)n).Append(_side).Distinct().Order()];
+        _enlarged = new EnlargedMeter(_config.Scales, [.. _sides.Where(IsWorkable)], tolerance, kernels, cancellation);
+        _meter = new AttentionMeter(_config, generator.Autoencoder.Config.ResidualBlocks + 2, _scoreBounds, _enlarged, kernels);
     }
 
     /// <summary>Analyses a model.</summary>
@@ -56,21 +69,22 @@ public sealed class ModelAnalyzer
         // One image at a time: the order of the calls then says which layer and scale each is.
         using ImageGenerator generator = ImageGenerator.Load(
             files, new GeneratorOptions { Kernels = kernels, Attention = _ => attention, MaxBatch = 1 });
-        var analyzer = new ModelAnalyzer(generator, request, tolerance);
+        using var analyzer = new ModelAnalyzer(generator, request, tolerance, sides, cancellation);
         attention.Current = new ProbedAttention(exact, analyzer._meter.Observe);
         using var lowRank = new LowRankAttention(kernels, tolerance);
-        IReadOnlyList<GeneratedImage> images = Draw("Measuring", 0, 0.5);
+        using var certified = new CertifiedAttention(kernels, tolerance);
+        IReadOnlyList<GeneratedImage> images = Draw("Measuring", 0, 0.4);
         var pictures = new List<AnalyzedImages> { new(exact.Name, [.. images.Select(image => image.Image)]) };
-        AgreementRun[] agreement = [Compare(lowRank, images, 0.5, 0.5)];
-        return analyzer.Report(name, files.Note, sides, agreement) with { Images = pictures };
+        AgreementRun[] agreement = [Compare(lowRank, lowRank.Name, 0.4), Compare(certified, certified.Name, 0.7)];
+        return analyzer.Report(name, files, agreement) with { Images = pictures };
 
-        AgreementRun Compare(IAttention strategy, IReadOnlyList<GeneratedImage> expected, double done, double share)
+        AgreementRun Compare(IAttention strategy, string label, double done)
         {
             using var judged = new JudgedAttention(strategy);
             attention.Current = judged;
-            IReadOnlyList<GeneratedImage> again = Draw($"Comparing {strategy.Name} attention", done, share);
-            pictures.Add(new AnalyzedImages(judged.Name, [.. again.Select(image => image.Image)]));
-            return Agreement(judged, expected, again);
+            IReadOnlyList<GeneratedImage> again = Draw($"Comparing {strategy.Name} attention", done, 0.3);
+            pictures.Add(new AnalyzedImages(label, [.. again.Select(image => image.Image)]));
+            return Agreement(label, judged, images, again);
         }
 
         IReadOnlyList<GeneratedImage> Draw(string what, double done, double share) => generator.Generate(
@@ -78,20 +92,31 @@ public sealed class ModelAnalyzer
             cancellation).Images;
     }
 
-    private static AgreementRun Agreement(JudgedAttention judged, IReadOnlyList<GeneratedImage> expected, IReadOnlyList<GeneratedImage> images)
+    private static AgreementRun Agreement(
+        string label, JudgedAttention judged, IReadOnlyList<GeneratedImage> expected, IReadOnlyList<GeneratedImage> images)
     {
         long[] identical = [.. expected.Zip(images, (a, b) => (long)a.Tokens.Zip(b.Tokens).Count(pair => pair.First == pair.Second))];
         CertificateSummary summary = judged.Summary;
         return new AgreementRun(
-            judged.Name, expected.Sum(image => (long)image.Tokens.Count), identical.Sum(),
+            label, expected.Sum(image => (long)image.Tokens.Count), identical.Sum(),
             identical.Where((count, i) => count == expected[i].Tokens.Count).Count(),
             summary.Heads, summary.Heads - summary.ExactHeads, summary.Rows, summary.Rows - summary.ExactRows,
             summary.Calls, judged.BoundsHeld, judged.LargestBound, judged.LargestError, judged.Tightest);
     }
 
-    private ModelAnalysis Report(string name, string? note, IReadOnlyList<int> sides, IReadOnlyList<AgreementRun> agreement)
+    /// <inheritdoc/>
+    public void Dispose() => _enlarged.Dispose();
+
+    /// <summary>Whether the strategies are tried out at an n: not below the model's own, and while exact attention there is not too long.</summary>
+    private bool IsWorkable(double side)
     {
-        double side = Math.Sqrt(_config.Scales.Last.Tokens);
+        double queries = side * side, keys = queries * _config.Scales.Tokens / _config.Scales.Last.Tokens;
+        return side == _side || (side > _side && _config.Depth * _config.Heads * AttentionCost.Exact(queries, keys, _config.HeadWidth, _config.HeadWidth) <= Workable);
+    }
+
+    private ModelAnalysis Report(string name, ModelFiles files, IReadOnlyList<AgreementRun> agreement)
+    {
+        double side = _side;
         int heads = _config.Heads;
         HeadAnalysis[] measured =
         [
@@ -101,15 +126,17 @@ public sealed class ModelAnalyzer
         HeadAnalysis[] last = measured[^(_config.Depth * heads)..];
         return new ModelAnalysis(
             new AnalyzedModel(
-                name, note, _config.Depth, heads, _config.HeadWidth, _config.AttentionL2Norm, _config.Scales.ToString(), side,
+                name, files.Note, _config.Depth, heads, _config.HeadWidth, _config.AttentionL2Norm, _config.Scales.ToString(), side,
                 _config.Scales.Tokens, NominalCriterion.EntryLimit(side), NominalCriterion.ScoreLimit(side)),
-            new AnalyzedRun(_request.Labels.Count, [.. _request.Labels.Distinct()], _request.Seed, _request.Guidance, _tolerance),
+            new AnalyzedRun(_request.Labels.Count, [.. _request.Labels.Distinct().Select(ClassName)], _request.Seed, _request.Guidance, _tolerance),
             measured,
             [.. _meter.Decoder.Select((meter, i) => Head(meter, i, 0, _config.Scales.Count - 1, null, side))],
             [.. Enumerable.Range(0, _config.Depth + _meter.Decoder.Length).Select(layer => new LayerHistogram(
                 layer, layer >= _config.Depth, BinCounts.Of(_meter.Entries(layer)), BinCounts.Of(_meter.Scores(layer))))],
-            [.. sides.Select(n => (double)n).Append(side).Distinct().Order().Select(n => AtSize(n, n != side, last))],
-            agreement);
+            [.. _sides.Select(n => AtSize(n, n != side, last))], _enlarged.Runs, agreement);
+
+        string ClassName(int label) => label == _config.Classes ? "none"
+            : files.ClassNames is { } names ? names[label] : label.ToString(CultureInfo.InvariantCulture);
     }
 
     private HeadAnalysis Head(HeadMeter meter, int layer, int head, int scale, double? scoreBound, double side)

@@ -1,11 +1,13 @@
 using System.Text.RegularExpressions;
 using System.Xml.Linq;
+using Subquartic.Attention;
 using Subquartic.Checkpoints;
 using Subquartic.Criteria;
 using Subquartic.Generation;
 using Subquartic.Imaging;
 using Subquartic.Models;
 using Subquartic.Numerics.Kernels;
+using Subquartic.Numerics.Tensors;
 using Subquartic.Reports.Analysis;
 
 namespace Subquartic.Tests.Reports.Analysis;
@@ -68,14 +70,41 @@ public sealed class ModelAnalyzerTests : IDisposable
     }
 
     [Fact]
+    public void Strategies_are_tried_on_every_head_and_gain_with_n()
+    {
+        ModelAnalysis analysis = Analyze(s_var, [4, 64], images: 2);
+        Assert.Equal(2 * 6, analysis.Operators.Count); // sizes, heads; of one image
+        Assert.All(analysis.Operators, run => Assert.Equal(run.Side != 4, run.Enlarged));
+        Assert.All(analysis.Operators.Where(run => !run.Enlarged), run => Assert.Equal((0, 1), (run.FastRows, run.Work))); // 16 queries
+        Assert.Contains(analysis.Operators, run => run is { Side: 64, FastRows: > 0.5, Work: < 0.9 });
+        Assert.All(analysis.Operators, run => Assert.True(run.Work > 0, $"{run}"));
+    }
+
+    [Fact]
     public void Approximate_attention_is_compared_token_by_token_and_call_by_call()
     {
         ModelAnalysis analysis = Analyze(s_var, [4], images: 2);
-        AgreementRun run = Assert.Single(analysis.Agreement);
-        Assert.Equal((2 * 21, 2 * ((2 * 3) + 3)), (run.Tokens, run.Calls));
-        Assert.Equal(run.Calls, run.BoundsHeld);
-        Assert.InRange(run.IdenticalTokens, 1, run.Tokens);
-        Assert.InRange(run.LargestError, 0, run.LargestBound);
+        Assert.Equal(["low-rank", "certified"], analysis.Agreement.Select(run => run.Strategy));
+        Assert.All(analysis.Agreement, run =>
+        {
+            Assert.Equal((2 * 21, 2 * ((2 * 3) + 3)), (run.Tokens, run.Calls));
+            Assert.Equal(run.Calls, run.BoundsHeld);
+            Assert.InRange(run.LargestError, 0, run.LargestBound);
+        });
+        Assert.Equal(analysis.Agreement[1].Tokens, analysis.Agreement[1].IdenticalTokens); // too few tokens for anything but exact attention
+    }
+
+    [Fact]
+    public void A_bound_that_is_broken_is_noticed()
+    {
+        using var memory = new FloatBuffer(4 * 8);
+        memory.Span().Fill(1);
+        memory.Span()[9] = 2;
+        HeadTensor x = HeadTensor.Interleaved(memory.Matrix(4, 4), 1, 1), output = HeadTensor.Interleaved(memory.Matrix(4, 4, 16), 1, 1);
+        using var judged = new JudgedAttention(new Liar());
+        judged.Attend(new AttentionInput(x, x, x, 1), output);
+        Assert.Equal((1, 0), (judged.Summary.Calls, judged.BoundsHeld));
+        Assert.True(judged.LargestError > judged.LargestBound && judged.Tightest > 1);
     }
 
     [Fact]
@@ -110,13 +139,25 @@ public sealed class ModelAnalyzerTests : IDisposable
 
         XNamespace svg = "http://www.w3.org/2000/svg";
         Assert.Equal(6, root.Descendants(svg + "circle").Count()); // the heads of the last scale
-        Assert.Equal(5 * 3, root.Descendants("figure").Count(figure => (string?)figure.Attribute("class") == "map")); // five quantities, three scales
+        Assert.Equal((5 * 3) + 2, root.Descendants("figure").Count(figure => (string?)figure.Attribute("class") == "map")); // five quantities at three scales; a strategy at two n
         string markdown = AnalysisMarkdown.Write(analysis);
         Assert.Contains("| layer 2, head 3 |", markdown, StringComparison.Ordinal);
         Assert.Equal(3 * 2, markdown.Split('\n').Count(line => Regex.IsMatch(line, @"^[.:\-=+*%#@]{3}$"))); // three heads a line
     }
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    /// <summary>Gives zeros and says that they are near.</summary>
+    private sealed class Liar : IAttention
+    {
+        public string Name => "liar";
+
+        public Certificate Attend(in AttentionInput input, HeadTensor output)
+        {
+            output[0, 0].Span().Clear();
+            return new Certificate(0.5, AttentionPath.LowRank, "", 1, 0, input.Queries.Rows, 0);
+        }
+    }
 
     private ModelAnalysis Analyze(VarConfig var, int[] sides, int images, KernelSet? kernels = null, string name = "small")
     {
