@@ -49,7 +49,7 @@ internal sealed class EngineOptions
     private static string Box => Path.Combine(AppContext.BaseDirectory, "models");
 
     /// <summary>The folder of the model that draws when none is named.</summary>
-    public static string BoxedModel => Path.Combine(Box, "tiny");
+    public static string BoxedModel => Path.Combine(Box, "icons");
 
     /// <summary>The classifier that comes with the program and knows the icons.</summary>
     public static string BoxedJudge => Path.Combine(Box, "judge", "classifier.safetensors");

@@ -40,7 +40,7 @@ public sealed class CheckpointTests : IDisposable
         _program.Succeed("random", "--tiny", "--dtype", "f16", "--out", "again");
         foreach (string name in new[] { "var.safetensors", "vae.safetensors" })
         {
-            Assert.Equal(File.ReadAllBytes(Path.Combine(CommandLineProcess.BoxedModel, name)), File.ReadAllBytes(_program.At("again", name)));
+            Assert.Equal(File.ReadAllBytes(Path.Combine(CommandLineProcess.TinyModel, name)), File.ReadAllBytes(_program.At("again", name)));
         }
     }
 

@@ -26,8 +26,8 @@ public sealed class CommandLineProcess : IDisposable
     /// <summary>The repository.</summary>
     public static string Repository { get; } = FindRepository();
 
-    /// <summary>The model in the box.</summary>
-    public static string BoxedModel => Path.Combine(Repository, "models", "tiny");
+    /// <summary>The smallest model, with random weights.</summary>
+    public static string TinyModel => Path.Combine(Repository, "models", "tiny");
 
     /// <summary>A small recorded case.</summary>
     public static string Case => Path.Combine(Repository, "tests", "Subquartic.Tests", "Golden", "c_096_l2_shared_phi0");

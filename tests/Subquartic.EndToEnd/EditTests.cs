@@ -34,7 +34,7 @@ public sealed class EditTests : IDisposable
         _program.Succeed("edit", "photo.png", "--box", "30,20,40,40", "--class", "2", "--out", "box");
         _program.Succeed("edit", "photo.png", "--mask", "mask.png", "--class", "2", "--out", "mask");
         _program.Succeed("edit", "photo.png", "--box", "30,20,40,40", "--outside", "--class", "2", "--out", "outside");
-        byte[] Picture(string folder) => File.ReadAllBytes(_program.At(folder, "000-class-2.png"));
+        byte[] Picture(string folder) => File.ReadAllBytes(_program.At(folder, "000-butterfly.png"));
         Assert.Equal(Picture("box"), Picture("mask"));
         Assert.NotEqual(Picture("box"), Picture("outside"));
     }
@@ -46,12 +46,12 @@ public sealed class EditTests : IDisposable
         int[] whole = Tokens(_program.Succeed("reconstruct", "photo.png", "--out", "back.png", "--strip", "scales.png", "--json").Json());
         int[] edited = Tokens(_program.Succeed("edit", "photo.png", "--mask", "mask.png", "--json").Json().GetProperty("pictures")[0]);
         Assert.Equal(whole.Length, edited.Length);
-        // The hole covers rows 2 to 5 of the last 8 x 8 map, so the first and the last row of it are kept.
-        Assert.Equal(whole[^64..^56], edited[^64..^56]);
-        Assert.Equal(whole[^8..], edited[^8..]);
+        // The hole covers rows 4 to 11 of the last 16 x 16 map, so the first and the last row of it are kept.
+        Assert.Equal(whole[^256..^240], edited[^256..^240]);
+        Assert.Equal(whole[^16..], edited[^16..]);
         Assert.NotEqual(whole, edited);
         Assert.Equal((64, 64), (ImageFile.Load(_program.At("back.png")).Height, ImageFile.Load(_program.At("back.png")).Width));
-        Assert.Equal(6 * 64 + 5 * 2, ImageFile.Load(_program.At("scales.png")).Width);
+        Assert.Equal(8 * 64 + 7 * 2, ImageFile.Load(_program.At("scales.png")).Width);
     }
 
     public void Dispose() => _program.Dispose();

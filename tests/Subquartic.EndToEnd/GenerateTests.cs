@@ -12,15 +12,14 @@ public sealed class GenerateTests : IDisposable
     public void The_first_command_draws_pictures_with_the_model_in_the_box()
     {
         CommandResult result = _program.Succeed("generate");
-        Assert.Equal(
-            ["out/000-class-0.png", "out/001-class-1.png", "out/002-class-2.png", "out/003-class-3.png", "out/grid.png"],
-            _program.Files());
-        Assert.All(_program.Files(), file => Assert.Contains(file, result.Output, StringComparison.Ordinal));
-        Assert.Contains("random weights", result.Error, StringComparison.Ordinal);
+        Assert.Equal(17, _program.Files().Length);
+        Assert.All(
+            new[] { "out/000-apple.png", "out/005-fish.png", "out/015-umbrella.png", "out/grid.png" },
+            file => Assert.Contains(file, result.Output, StringComparison.Ordinal));
         Assert.DoesNotContain('\e', result.Output + result.Error);
-        RgbImage picture = ImageFile.Load(_program.At("out", "000-class-0.png"));
+        RgbImage picture = ImageFile.Load(_program.At("out", "000-apple.png"));
         RgbImage grid = ImageFile.Load(_program.At("out", "grid.png"));
-        Assert.Equal((64, 64, 130, 130), (picture.Height, picture.Width, grid.Height, grid.Width));
+        Assert.Equal((64, 64, 4 * 66 - 2, 4 * 66 - 2), (picture.Height, picture.Width, grid.Height, grid.Width));
         Assert.True(picture.Bytes.SequenceEqual(grid.Crop(0, 0, 64, 64).Bytes));
         Assert.True(picture.Bytes.ToArray().Distinct().Count() > 50); // not blank
     }
@@ -29,19 +28,18 @@ public sealed class GenerateTests : IDisposable
     public void Json_is_one_document_on_standard_output()
     {
         JsonElement json = _program.Succeed(
-            "generate", "--class", "3,none", "--count", "2", "--seed", "9", "--strip", "--grid", "-1", "--json").Json();
+            "generate", "--class", "heart,none", "--count", "2", "--seed", "9", "--strip", "--grid", "-1", "--json").Json();
         Assert.Equal(9, json.GetProperty("sampling").GetProperty("seed").GetInt32());
         Assert.Equal("exact", json.GetProperty("model").GetProperty("attention").GetString());
-        Assert.Contains("random weights", json.GetProperty("model").GetProperty("note").GetString(), StringComparison.Ordinal);
         Assert.Equal(JsonValueKind.Null, json.GetProperty("grid").ValueKind);
         JsonElement[] pictures = [.. json.GetProperty("pictures").EnumerateArray()];
-        Assert.Equal([3, 3, 10, 10], pictures.Select(picture => picture.GetProperty("class").GetInt32()));
+        Assert.Equal([7, 7, 16, 16], pictures.Select(picture => picture.GetProperty("class").GetInt32()));
         Assert.All(pictures, picture =>
         {
-            Assert.Equal(1 + 4 + 9 + 16 + 36 + 64, picture.GetProperty("tokens").GetArrayLength());
+            Assert.Equal(1 + 4 + 9 + 16 + 36 + 64 + 144 + 256, picture.GetProperty("tokens").GetArrayLength());
             Assert.True(File.Exists(_program.At(picture.GetProperty("file").GetString()!)));
             RgbImage strip = ImageFile.Load(_program.At(picture.GetProperty("strip").GetString()!));
-            Assert.Equal((64, 6 * 64 + 5 * 2), (strip.Height, strip.Width)); // six scales, gaps of two pixels
+            Assert.Equal((64, 8 * 64 + 7 * 2), (strip.Height, strip.Width)); // eight scales, gaps of two pixels
         });
         JsonElement transformer = json.GetProperty("stages").EnumerateArray().Single(
             stage => stage.GetProperty("stage").GetString() == "transformer");
@@ -51,12 +49,20 @@ public sealed class GenerateTests : IDisposable
     }
 
     [Fact]
+    public void What_the_author_says_of_a_model_is_passed_on()
+    {
+        CommandResult result = _program.Succeed("generate", "--model", CommandLineProcess.TinyModel, "--class", "3");
+        Assert.Contains("random weights", result.Error, StringComparison.Ordinal);
+        Assert.Contains("out/000-class-3.png", result.Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void The_same_seed_gives_the_same_bytes_whatever_the_threads_and_the_batch()
     {
         _program.Succeed("generate", "--class", "4", "5", "--seed", "1", "--out", "a", "--threads", "1");
         _program.Succeed("generate", "--class", "4", "--seed", "1", "--out", "b", "--threads", "3");
         _program.Succeed("generate", "--class", "4", "--seed", "2", "--out", "c");
-        byte[] Picture(string folder) => File.ReadAllBytes(_program.At(folder, "000-class-4.png"));
+        byte[] Picture(string folder) => File.ReadAllBytes(_program.At(folder, "000-cup.png"));
         Assert.Equal(Picture("a"), Picture("b"));
         Assert.NotEqual(Picture("a"), Picture("c"));
     }
@@ -68,7 +74,7 @@ public sealed class GenerateTests : IDisposable
             "generate", "--class", "1", "--guidance", "0", "--top-k", "1", "--top-p", "0", "--temperature", "0.7", "--smooth",
             "--attention", "reference", "--kernels", "vector128");
         Assert.Contains("vector128", result.Output, StringComparison.Ordinal);
-        Assert.Equal(["out/000-class-1.png"], _program.Files()); // one picture needs no grid
+        Assert.Equal(["out/000-boat.png"], _program.Files()); // one picture needs no grid
     }
 
     [Fact]

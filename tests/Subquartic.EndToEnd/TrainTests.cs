@@ -153,14 +153,14 @@ public sealed class TrainTests : IDisposable
         WritePicture(Path.Combine("same", "cat", "b.png"), 16);
         byte[] bytes = File.ReadAllBytes(_program.At("same", "cat", "b.png"));
         File.WriteAllBytes(_program.At("same", "cat", "b.png"), bytes[..^20]); // the header is whole, the pixels are not
-        Refuses(code, command.Replace("MODEL", CommandLineProcess.BoxedModel, StringComparison.Ordinal), words);
+        Refuses(code, command.Replace("MODEL", CommandLineProcess.TinyModel, StringComparison.Ordinal), words);
     }
 
     [Fact]
     public void An_adapter_learns_a_class_and_is_drawn_with_merged_and_taken_out()
     {
         WritePicture(Path.Combine("new", "rocket", "a.png"), 64);
-        string model = CommandLineProcess.BoxedModel;
+        string model = CommandLineProcess.TinyModel;
         JsonElement trained = Train($"train lora --model {model} --data new --out rocket --rank 2 --targets q,v,fc2 --replay 1 --steps 2 --batch 2 --samples 1 --json").Json();
         Assert.Equal("lora", trained.GetProperty("stage").GetString());
         Assert.Equal(64, ImageFile.Load(_program.At("rocket", "samples.png")).Height);

@@ -15,7 +15,7 @@ internal sealed class RandomVerb : Verb
         DefaultValueFactory = _ => 16,
     }.Require(depth => depth is 16 or 20 or 24 or 30 or 36, "16, 20, 24, 30 or 36");
 
-    private readonly Option<bool> _tiny = new("--tiny") { Description = "The size of the model in the box instead: 64 pixels, 10 classes." };
+    private readonly Option<bool> _tiny = new("--tiny") { Description = "The smallest size instead, for trials: 64 pixels, 10 classes." };
 
     private readonly Option<DirectoryInfo> _out = new("--out", "-o") { Description = "Folder for the two files.", HelpName = "folder", Required = true };
 
