@@ -1,5 +1,6 @@
 using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using Subquartic.Numerics.Kernels;
 
 namespace Subquartic.Attention;
@@ -15,6 +16,8 @@ internal sealed class KeyCut
     private float[] _entries = [];
     private bool[] _merge = [];
     private readonly Stack<int> _stack = [];
+    private readonly List<int> _nodes = [];
+    private readonly List<int> _ends = [];
     private KeyTree _tree = null!;
 
     /// <summary>Sum of the weights of a node's keys, in order of their places.</summary>
@@ -120,10 +123,16 @@ internal sealed class KeyCut
         return sum;
     }
 
-    /// <summary>Lists the nodes of the last choice: merged ones as they are, leaves taken key by key as their complement (~node).</summary>
-    public void List(List<int> nodes)
+    /// <summary>Nodes of the last choice in one block of the tree: merged ones as they are, leaves taken key by key as their
+    /// complement (~node).</summary>
+    public ReadOnlySpan<int> Block(int block) =>
+        CollectionsMarshal.AsSpan(_nodes)[(block == 0 ? 0 : _ends[block - 1]).._ends[block]];
+
+    /// <summary>Lists the nodes of the last choice.</summary>
+    public void List()
     {
-        nodes.Clear();
+        _nodes.Clear();
+        _ends.Clear();
         MergedKeys = 0;
         foreach (int end in _tree.BlockEnds)
         {
@@ -132,12 +141,12 @@ internal sealed class KeyCut
             {
                 if (_merge[node])
                 {
-                    nodes.Add(node);
+                    _nodes.Add(node);
                     MergedKeys += _tree.Count[node];
                 }
                 else if (_tree.Left[node] < 0)
                 {
-                    nodes.Add(~node);
+                    _nodes.Add(~node);
                 }
                 else
                 {
@@ -145,6 +154,8 @@ internal sealed class KeyCut
                     _stack.Push(_tree.Left[node]);
                 }
             }
+
+            _ends.Add(_nodes.Count);
         }
     }
 }

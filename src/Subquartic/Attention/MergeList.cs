@@ -11,14 +11,14 @@ namespace Subquartic.Attention;
 /// <param name="head">The head.</param>
 /// <param name="summaries">Its keys and values.</param>
 /// <param name="tile">The queries.</param>
+/// <param name="work">The cut, and the list: keys (L, c + 1), a key and the logarithm of its weight; values (L, at least padded c_v +
+/// <see cref="Columns"/> + 1), a value and its certificate; and what the pilot's weights make of them, A_T.</param>
 /// <param name="pilots">Products of all keys with q0, less the largest and at least -80.</param>
 /// <param name="places">Products with the g: (Directions, S), each row as long as <paramref name="placeStride"/>. They and the weights may be
 /// read up to a vector behind their keys.</param>
 /// <param name="placeStride">S.</param>
-/// <param name="weights">exp of the first.</param>
 internal readonly ref struct MergeList(
-    HeadMeasure head, KeySummaries summaries, MergeTile tile, ReadOnlySpan<float> pilots, ReadOnlySpan<float> places, int placeStride,
-    ReadOnlySpan<float> weights)
+    HeadMeasure head, KeySummaries summaries, MergeTile tile, MergeWorkspace work, ReadOnlySpan<float> pilots, ReadOnlySpan<float> places, int placeStride)
 {
     /// <summary>First column, behind the values and those of &lt;phi h f^2&gt; by groups of value columns, of &lt;phi S/h&gt;, row by row of the lower triangle.</summary>
     public const int Forms = RowVectors.Lanes;
@@ -35,28 +35,21 @@ internal readonly ref struct MergeList(
 
     private readonly ReadOnlySpan<float> _pilots = pilots;
     private readonly ReadOnlySpan<float> _places = places;
-    private readonly ReadOnlySpan<float> _weights = weights;
+    private readonly ReadOnlySpan<float> _weights = work.Weights;
 
-    /// <summary>Writes the list.</summary>
-    /// <param name="nodes">The cut, from <see cref="KeyCut.List"/>.</param>
-    /// <param name="sums">Weights of nodes.</param>
-    /// <param name="keys">(L, c + 1): key and logarithm of its weight.</param>
-    /// <param name="values">(L, at least padded c_v + <see cref="Columns"/>): value and certificate.</param>
-    /// <param name="reference">(padded c_v): A_T, what the pilot's weights make of the list.</param>
-    /// <param name="largestBias">max |logarithm of a weight|.</param>
-    /// <returns>Keys of the largest merged node, at least 1.</returns>
+    /// <summary>Adds the entries of one block of the tree. Several tiles in turn add the same block while its keys are in the cache.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public int Write(List<int> nodes, ReadOnlySpan<float> sums, Matrix keys, Matrix values, Span<float> reference, out float largestBias)
+    public void Add(int block)
     {
         KeyTree tree = summaries.Tree;
-        int width = head.Keys.Columns, stride = summaries.ValueStride, largest = 1, entry = 0;
+        Matrix keys = work.ListKeys, values = work.ListValues;
+        int width = head.Keys.Columns, stride = summaries.ValueStride, largest = work.Largest, entry = work.Entries;
         using Scratch scratch = Scratch.Rent(summaries.KeyStride);
         Span<float> centroid = scratch.Buffer.Span(0, summaries.KeyStride), allKeys = keys.Span(), allValues = values.Span();
-        Span<Vector512<float>> mean = MemoryMarshal.Cast<float, Vector512<float>>(reference);
-        mean.Clear();
-        largestBias = 0;
-        float total = 0;
-        foreach (int node in CollectionsMarshal.AsSpan(nodes))
+        Span<Vector512<float>> mean = MemoryMarshal.Cast<float, Vector512<float>>(work.Reference);
+        float total = work.Total, largestBias = work.LargestBias;
+        ReadOnlySpan<float> sums = work.Cut.Weights;
+        foreach (int node in work.Cut.Block(block))
         {
             int start = tree.Start[node < 0 ? ~node : node], count = tree.Count[node < 0 ? ~node : node];
             if (node >= 0)
@@ -90,15 +83,26 @@ internal readonly ref struct MergeList(
             }
         }
 
+        (work.Entries, work.Total, work.Largest, work.LargestBias) = (entry, total, largest, largestBias);
+    }
+
+    /// <summary>Completes the certificate once all blocks are there.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public void End()
+    {
+        Matrix values = work.ListValues;
+        Span<float> allValues = values.Span();
+        Span<Vector512<float>> mean = MemoryMarshal.Cast<float, Vector512<float>>(work.Reference);
+        int stride = summaries.ValueStride;
         for (int c = 0; c < mean.Length; c++)
         {
-            mean[c] *= Vector512.Create(1 / total);
+            mean[c] *= Vector512.Create(1 / work.Total);
         }
 
         // f = sd + numax D / 2, once A_T is known.
-        double slack = (ExactAttention.Gamma(largest + 4) + (4 * ExactAttention.UnitRoundoff)) * head.LargestValue;
+        double slack = (ExactAttention.Gamma(work.Largest + 4) + (4 * ExactAttention.UnitRoundoff)) * head.LargestValue;
         Vector512<float> add = Vector512.Create((float)slack);
-        for (int i = 0; i < entry; i++)
+        for (int i = 0; i < work.Entries; i++)
         {
             Span<float> value = allValues.Slice(i * values.Columns, values.Columns), columns = value[stride..];
             float tilt = columns[Tilt], factor = columns[Columns];
@@ -111,8 +115,6 @@ internal readonly ref struct MergeList(
                 columns[Columns] = 0;
             }
         }
-
-        return largest;
     }
 
     /// <summary>The certificate's columns of a merged node: sd by groups, phi S/h, phi R/h, numax and phi h.</summary>

@@ -2,78 +2,144 @@ using System.Numerics.Tensors;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using Subquartic.Numerics.Tensors;
-using Subquartic.Numerics.Threading;
 
 namespace Subquartic.Attention;
 
-// One tile: weights, cut, list, attention over the list, certificate of every row.
+// Some tiles together: weights, cuts and lists, then for each attention over its list and the certificate of every row.
 internal sealed partial class MergePath
 {
-    private void Solve(int index)
+    private void Solve(int group)
     {
-        MergeTile tile = _pool[index];
-        int keys = _head.Keys.Rows, width = _head.Keys.Columns, valueWidth = _head.Values.Columns;
-        const int rowsPerTile = MergeTile.PilotRows;
-        int stride = _summaries.ValueStride;
-        Span<float> pilots = _scores.Span((long)rowsPerTile * index * keys, keys);
-        ReadOnlySpan<float> places = _scores.Span((((long)rowsPerTile * index) + 1) * keys, (MergeTile.Directions * keys) + RowVectors.Lanes);
-        TensorPrimitives.Subtract(pilots, TensorPrimitives.Max<float>(pilots), pilots);
-        TensorPrimitives.Max(pilots, LeastPilot, pilots);
-        int padded = RowVectors.Padded(keys) + RowVectors.Lanes;
-        using Scratch scratch = Scratch.Rent(padded + stride);
-        Span<float> weights = scratch.Buffer.Span(0, padded), reference = scratch.Buffer.Span(padded, stride);
-        kernels.Exp(pilots, weights[..keys]);
-        weights[keys..].Clear();
-        if (!_workspaces.TryTake(out MergeWorkspace? work))
+        int first = group * GroupTiles, end = Math.Min(first + GroupTiles, _wave.Count);
+        if (!_workspaces.TryTake(out MergeWorkspace[]? works))
         {
-            work = new MergeWorkspace();
+            works = new MergeWorkspace[GroupTiles];
+            for (int i = 0; i < works.Length; i++)
+            {
+                works[i] = new MergeWorkspace();
+            }
         }
 
-        work.Cut.Begin(_summaries, weights, (float)tile.LongestLength, kernels);
+        for (int i = first; i < end; i++)
+        {
+            Weigh(i, works[i - first]);
+        }
+
+        for (int attempt = 0; attempt < MaxAttempts; attempt++)
+        {
+            for (int i = first; i < end; i++)
+            {
+                if (!TryCut(works[i - first], attempt))
+                {
+                    works[i - first].Pending.Clear();
+                }
+            }
+
+            // Block by block, so that the keys come once for all tiles of the group.
+            for (int block = 0; block < _summaries.Tree.BlockEnds.Length; block++)
+            {
+                for (int i = first; i < end; i++)
+                {
+                    if (works[i - first].Pending.Count > 0)
+                    {
+                        ListOf(i, works[i - first]).Add(block);
+                    }
+                }
+            }
+
+            for (int i = first; i < end; i++)
+            {
+                if (works[i - first].Pending.Count > 0)
+                {
+                    Answer(i, works[i - first], attempt);
+                }
+            }
+        }
+
+        _workspaces.Add(works);
+    }
+
+    private MergeList ListOf(int index, MergeWorkspace work)
+    {
+        int keys = _head.Keys.Rows;
+        long start = (long)MergeTile.PilotRows * index * keys;
+        return new MergeList(
+            _head, _summaries, _pool[index], work, _scores.Span(start, keys),
+            _scores.Span(start + keys, (MergeTile.Directions * keys) + RowVectors.Lanes), keys);
+    }
+
+    /// <summary>Weights of all keys for the pilot of a tile, and the guesses that follow.</summary>
+    private void Weigh(int index, MergeWorkspace work)
+    {
+        MergeTile tile = _pool[index];
+        int keys = _head.Keys.Rows;
+        Span<float> pilots = _scores.Span((long)MergeTile.PilotRows * index * keys, keys);
+        TensorPrimitives.Subtract(pilots, TensorPrimitives.Max<float>(pilots), pilots);
+        TensorPrimitives.Max(pilots, LeastPilot, pilots);
+        work.Begin(keys, _summaries.ValueStride);
+        kernels.Exp(pilots, work.Weights[..keys]);
+        work.Weights[keys..].Clear();
+        work.Cut.Begin(_summaries, work.Weights, (float)tile.LongestLength, kernels);
+        (work.Target, work.Price) = (_gamma * _allowed, _price);
         work.Pending.Clear();
         for (int i = 0; i < tile.Count; i++)
         {
             work.Pending.Add(i);
         }
 
-        Span<double> result = _results.AsSpan(4 * index, 4);
-        result.Clear();
-        double target = _gamma * _allowed, price = _price;
-        var list = new MergeList(_head, _summaries, tile, pilots, places, keys, weights);
-        int columns = (stride + MergeList.Columns + 8) / 8 * 8;
-        for (int attempt = 0; attempt < MaxAttempts && work.Pending.Count > (attempt > 0 ? plan.FewRows : 0); attempt++)
+        _results.AsSpan(4 * index, 4).Clear();
+    }
+
+    /// <summary>Cuts the tree and begins the list, unless exact attention of the pending rows is cheaper.</summary>
+    private bool TryCut(MergeWorkspace work, int attempt)
+    {
+        int rows = work.Pending.Count, keys = _head.Keys.Rows, width = _head.Keys.Columns, valueWidth = _head.Values.Columns;
+        if (rows <= (attempt > 0 ? plan.FewRows : 0))
         {
-            price = Cut(work.Cut, target, price);
-            int rows = work.Pending.Count, entries = work.Cut.Entries;
-            double exact = (double)rows * keys * (width + valueWidth);
-            if ((plan.ListCost * entries * rows * (width + columns)) + (plan.BuildCost * keys * (width + valueWidth)) > plan.WorthIt * exact)
-            {
-                break;
-            }
-
-            work.Cut.List(work.Nodes);
-            Matrix listKeys = work.Keys(entries, width + 1), listValues = work.Values(entries, columns);
-            int largest = list.Write(work.Nodes, work.Cut.Weights, listKeys, listValues, reference, out float bias);
-            Matrix queries = work.Queries(rows, width + 1), output = work.Outputs(rows, columns);
-            for (int i = 0; i < rows; i++)
-            {
-                tile.Differences.Row(work.Pending[i])[..width].CopyTo(queries.Row(i));
-                queries.Row(i)[width] = 1;
-            }
-
-            kernels.Attention(One(queries), One(listKeys), One(listValues), 1, One(output));
-            result[0] += ((double)entries * rows * (width + columns)) + ((double)work.Cut.MergedKeys * (width + valueWidth));
-            double worst = Certify(tile, work, output, reference, entries, largest, bias);
-            if (attempt == 0)
-            {
-                result[1] = 1 / (1.03 * worst);
-                result[2] = price;
-            }
-
-            target *= Math.Clamp(0.8 / worst, 0.05, 0.6);
+            return false;
         }
 
-        _workspaces.Add(work);
+        work.Price = Cut(work.Cut, work.Target, work.Price);
+        int entries = work.Cut.Entries;
+        double exact = (double)rows * keys * (width + valueWidth);
+        if ((plan.ListCost * entries * rows * (width + ValueColumns)) + (plan.BuildCost * keys * (width + valueWidth)) > plan.WorthIt * exact)
+        {
+            return false;
+        }
+
+        work.Cut.List();
+        work.BeginList(entries, width + 1, ValueColumns);
+        work.Reference.Clear();
+        (work.Entries, work.Total, work.Largest, work.LargestBias) = (0, 0, 1, 0);
+        return true;
+    }
+
+    private int ValueColumns => (_summaries.ValueStride + MergeList.Columns + 8) / 8 * 8;
+
+    /// <summary>Attention of the pending rows over a finished list.</summary>
+    private void Answer(int index, MergeWorkspace work, int attempt)
+    {
+        ListOf(index, work).End();
+        int rows = work.Pending.Count, width = _head.Keys.Columns;
+        MergeTile tile = _pool[index];
+        Matrix queries = work.Queries(rows, width + 1), output = work.Outputs(rows, ValueColumns);
+        for (int i = 0; i < rows; i++)
+        {
+            tile.Differences.Row(work.Pending[i])[..width].CopyTo(queries.Row(i));
+            queries.Row(i)[width] = 1;
+        }
+
+        kernels.Attention(One(queries), One(work.ListKeys), One(work.ListValues), 1, One(output));
+        Span<double> result = _results.AsSpan(4 * index, 4);
+        result[0] += ((double)work.Entries * rows * (width + ValueColumns)) + ((double)work.Cut.MergedKeys * (width + _head.Values.Columns));
+        double worst = Certify(tile, work, output);
+        if (attempt == 0)
+        {
+            result[1] = 1 / (1.03 * worst);
+            result[2] = work.Price;
+        }
+
+        work.Target *= Math.Clamp(0.8 / worst, 0.05, 0.6);
     }
 
     private static HeadTensor One(Matrix matrix) => HeadTensor.Interleaved(matrix, 1, 1);
@@ -95,8 +161,11 @@ internal sealed partial class MergePath
     }
 
     /// <summary>Writes the rows whose bound is small enough, keeps the others pending; returns the largest bound over what is allowed.</summary>
-    private double Certify(MergeTile tile, MergeWorkspace work, Matrix output, ReadOnlySpan<float> reference, int entries, int largest, float bias)
+    private double Certify(MergeTile tile, MergeWorkspace work, Matrix output)
     {
+        int entries = work.Entries, largest = work.Largest;
+        float bias = work.LargestBias;
+        ReadOnlySpan<float> reference = work.Reference;
         int width = _head.Keys.Columns, valueWidth = _head.Values.Columns, keys = _head.Keys.Rows, stride = _summaries.ValueStride;
         double longest = _summaries.LongestKey, vmax = _head.LargestValue;
         double pilot = ((ExactAttention.Gamma(width + 2) + (4 * U)) * tile.PilotLength * longest) + (4 * U);

@@ -39,13 +39,13 @@ namespace Subquartic.Attention;
 /// </remarks>
 internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) : IDisposable
 {
-    private const int Probes = 4, WaveTiles = 16, MaxAttempts = 3;
+    private const int Probes = 4, WaveTiles = 16, GroupTiles = 4, MaxAttempts = 3;
 
     private const double U = ExactAttention.UnitRoundoff;
 
     private const float LeastPilot = -80;
 
-    private readonly ConcurrentBag<MergeWorkspace> _workspaces = [];
+    private readonly ConcurrentBag<MergeWorkspace[]> _workspaces = [];
     private readonly KeySummaries _summaries = new(kernels);
     private readonly QueryTiles _tiles = new(kernels);
     private readonly List<MergeTile> _pool = [];
@@ -150,9 +150,9 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
         _scores.Dispose();
         _packed?.Dispose();
         _pool.ForEach(tile => tile.Dispose());
-        while (_workspaces.TryTake(out MergeWorkspace? work))
+        while (_workspaces.TryTake(out MergeWorkspace[]? works))
         {
-            work.Dispose();
+            Array.ForEach(works, work => work.Dispose());
         }
     }
 
@@ -211,7 +211,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
         Matrix pilots = new(_pilots, 0, MergeTile.PilotRows * count, _head.Keys.Columns, stride);
         kernels.Gemm(pilots, _packed!, _scores.Matrix(MergeTile.PilotRows * count, keys));
         Work += (double)MergeTile.PilotRows * count * keys * _head.Keys.Columns;
-        Run(Pass.Solve, count);
+        Run(Pass.Solve, (count + GroupTiles - 1) / GroupTiles);
         double gamma = 0, price = 0;
         int merged = 0;
         for (int i = 0; i < count; i++)
