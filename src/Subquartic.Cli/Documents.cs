@@ -31,6 +31,8 @@ namespace Subquartic.Cli;
 [JsonSerializable(typeof(RegimeReport))]
 [JsonSerializable(typeof(ModelAnalysis))]
 [JsonSerializable(typeof(LoraReport))]
+[JsonSerializable(typeof(TensorReport))]
+[JsonSerializable(typeof(RopeReport))]
 internal sealed partial class Documents : JsonSerializerContext;
 
 /// <summary>The model that ran.</summary>
@@ -65,7 +67,7 @@ internal sealed record VerifyDocument(
 /// <summary>The configuration of a transformer.</summary>
 internal sealed record VarDocument(
     int Depth, int Width, int Heads, int HiddenWidth, int Classes, int Vocabulary, int CodeChannels, bool AttentionL2Norm, bool SharedAdaLn,
-    string Scales, int Tokens);
+    string Scales, int Tokens, float? RopeBase);
 
 /// <summary>A tensor and the range of its finite values.</summary>
 internal sealed record TensorDocument(

@@ -53,6 +53,13 @@ public sealed class TrainTests : IDisposable
         // Weights can be the start of another training; sizes come from the file.
         Train("train var --vae tokenizer/vae.safetensors --from model/var.safetensors --out tuned --batch 2 --steps 1 --samples 1");
         const string other = "train var --vae tokenizer/vae.safetensors --out other";
+        Train("train var --vae tokenizer/vae.safetensors --out turned --depth 1 --width 16 --heads 2 --rope --batch 2 --steps 1 --samples 1");
+        using (var files = ModelFiles.Open(_program.At("turned")))
+        {
+            Assert.Equal(100f, files.VarConfig.RopeBase);
+        }
+
+        Refuses(2, $"{other} --width 12 --heads 2 --rope", "--rope", "width 6");
         Refuses(2, $"{other} --from model/var.safetensors --depth 3", "--depth is 3", "has 2");
         Refuses(2, $"{other} --scales 1,4", "--scales are 1 4", "trained with 1 2 4");
         Refuses(2, $"{other} --size 32", "--size is 32", "16 x 16");

@@ -48,7 +48,7 @@ internal sealed class InspectVerb : Verb
 
     private static VarDocument? Describe(VarConfig? config) => config is null ? null : new VarDocument(
         config.Depth, config.Width, config.Heads, config.HiddenWidth, config.Classes, config.Vocabulary, config.CodeChannels,
-        config.AttentionL2Norm, config.SharedAdaLn, config.Scales.ToString(), config.Scales.Tokens);
+        config.AttentionL2Norm, config.SharedAdaLn, config.Scales.ToString(), config.Scales.Tokens, config.RopeBase);
 
     private static void Show(CheckpointReport report, long bytes, Terminal terminal)
     {

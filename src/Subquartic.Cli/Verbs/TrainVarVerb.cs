@@ -5,6 +5,7 @@ using Subquartic.Checkpoints;
 using Subquartic.Files;
 using Subquartic.Generation;
 using Subquartic.Imaging;
+using Subquartic.Layers;
 using Subquartic.Models;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Training;
@@ -37,6 +38,11 @@ internal sealed class TrainVarVerb : TrainVerb
         "--max-attention-scale", "Largest factor that normalised attention may learn: a bound on all its scores.", VarNetwork.ReferenceMaxScale,
         value => value is > 0 and <= VarNetwork.ReferenceMaxScale, $"above 0, at most {VarNetwork.ReferenceMaxScale}");
     private readonly Option<bool> _sharedAdaLn = new("--shared-adaln") { Description = "One projection of the class for all blocks: fewer weights." };
+    private readonly Option<bool> _rope = new("--rope")
+    {
+        Description = "Rotary position embedding: queries and keys are turned by row and column of their token. Needs a head width that is a multiple of 4.",
+    };
+
     private readonly Option<double> _classDropout = Share("--class-dropout", "Share of the pictures shown without their class, for guidance.", 0.1);
     private readonly Option<double> _labelSmoothing = Share("--label-smoothing", "Label smoothing of the loss.", 0);
     private readonly Option<int> _samples = Whole(
@@ -58,6 +64,7 @@ internal sealed class TrainVarVerb : TrainVerb
         AddSetting(_noL2Norm);
         AddSetting(_maxScale);
         AddSetting(_sharedAdaLn);
+        AddSetting(_rope);
         AddSetting(_classDropout);
         AddSetting(_labelSmoothing);
         Add(_samples);
@@ -122,6 +129,11 @@ internal sealed class TrainVarVerb : TrainVerb
             ["num_heads"] = config.Heads,
             ["class_names"] = new JsonArray([.. data.Classes.Select(name => (JsonNode)name)]),
         };
+        if (config.RopeBase is { } ropeBase)
+        {
+            description["rope_base"] = ropeBase;
+        }
+
         return new Stage(trainer, data, description, autoencoder);
     }
 
@@ -176,6 +188,12 @@ internal sealed class TrainVarVerb : TrainVerb
                 $"--width is {width}, must be a multiple of {(byWidth ? _headWidth : _heads).Name}, {divisor}", ExitCode.Usage);
         }
 
+        bool rope = options.GetValue(_rope);
+        if (rope && (byWidth ? divisor : width / divisor) % 4 != 0)
+        {
+            throw new UserException($"--rope: heads have width {(byWidth ? divisor : width / divisor)}, must be a multiple of 4", ExitCode.Usage);
+        }
+
         return new VarConfig
         {
             Depth = depth,
@@ -188,6 +206,7 @@ internal sealed class TrainVarVerb : TrainVerb
             AttentionL2Norm = !options.GetValue(_noL2Norm),
             SharedAdaLn = options.GetValue(_sharedAdaLn),
             Scales = scales,
+            RopeBase = rope ? RotaryEmbedding.DefaultBase : null,
         };
     }
 
@@ -198,6 +217,7 @@ internal sealed class TrainVarVerb : TrainVerb
         Confirm(options, _heads, options.GetValue(_heads), stored.Heads, file);
         Confirm(options, _headWidth, options.GetValue(_headWidth), stored.HeadWidth, file);
         Confirm(options, _noL2Norm, options.GetValue(_noL2Norm), !stored.AttentionL2Norm, file);
+        Confirm(options, _rope, options.GetValue(_rope), stored.RopeBase is not null, file);
         Confirm(options, _sharedAdaLn, options.GetValue(_sharedAdaLn), stored.SharedAdaLn, file);
         return (stored.Vocabulary, stored.CodeChannels) == (vae.Vocabulary, vae.CodeChannels)
             ? stored

@@ -56,7 +56,7 @@ internal static class Check
         Require(factors.IsEmpty || factors.Length == x.Heads, $"{factors.Length} factors for {x.Heads} heads");
     }
 
-    public static void Attention(HeadTensor queries, HeadTensor keys, HeadTensor values, HeadTensor output)
+    public static void Attention(HeadTensor queries, HeadTensor keys, HeadTensor values, HeadTensor output, HeadTensor statistics)
     {
         Require(keys.Rows > 0, "there are no keys");
         Require(queries.Batch == keys.Batch && queries.Heads == keys.Heads && queries.Width == keys.Width,
@@ -65,6 +65,10 @@ internal static class Check
             $"keys {Shape(keys)} and values {Shape(values)} do not fit");
         Require(output.Batch == queries.Batch && output.Heads == queries.Heads && output.Rows == queries.Rows && output.Width == values.Width,
             $"output {Shape(output)} fits neither queries {Shape(queries)} nor values {Shape(values)}");
+        Require(
+            statistics.Buffer is null
+                || (statistics.Batch == queries.Batch && statistics.Heads == queries.Heads && statistics.Rows == queries.Rows && statistics.Width == 2),
+            $"statistics {Shape(statistics)} do not fit queries {Shape(queries)}: two values a query");
     }
 
     public static void AttentionGradient(

@@ -15,7 +15,7 @@ namespace Subquartic.Numerics.Kernels;
 /// </remarks>
 public abstract partial class KernelSet
 {
-    /// <summary>Keys that <see cref="Attention"/> sums at once: it adds up blocks of at most so many keys, then the blocks, which
+    /// <summary>Keys that <see cref="Attention(HeadTensor, HeadTensor, HeadTensor, float, HeadTensor)"/> sums at once: it adds up blocks of at most so many keys, then the blocks, which
     /// keeps the rounding of long sums small.</summary>
     public const int AttentionKeyBlock = 128;
 
@@ -117,9 +117,21 @@ public abstract partial class KernelSet
     /// <param name="values">(B, H, S, c_v).</param>
     /// <param name="scale">Factor on the scores.</param>
     /// <param name="output">(B, H, L, c_v).</param>
-    public abstract void Attention(HeadTensor queries, HeadTensor keys, HeadTensor values, float scale, HeadTensor output);
+    public void Attention(HeadTensor queries, HeadTensor keys, HeadTensor values, float scale, HeadTensor output) =>
+        Attention(queries, keys, values, scale, output, default);
 
-    /// <summary>The gradient of <see cref="Attention"/>. With P the weights and D_i = sum_j P_ij (dO_i.V_j): dV += P^T dO,
+    /// <summary>As <see cref="Attention(HeadTensor, HeadTensor, HeadTensor, float, HeadTensor)"/>, and what it takes to join results
+    /// over different keys: m and z of every query, with sum_j exp(scale * q.k_j) = 2^m z, m near the largest score times log2(e).</summary>
+    /// <param name="queries">(B, H, L, c).</param>
+    /// <param name="keys">(B, H, S, c), S at least 1.</param>
+    /// <param name="values">(B, H, S, c_v).</param>
+    /// <param name="scale">Factor on the scores.</param>
+    /// <param name="output">(B, H, L, c_v).</param>
+    /// <param name="statistics">(B, H, L, 2): m and z; left out when its buffer is null.</param>
+    public abstract void Attention(
+        HeadTensor queries, HeadTensor keys, HeadTensor values, float scale, HeadTensor output, HeadTensor statistics);
+
+    /// <summary>The gradient of <see cref="Attention(HeadTensor, HeadTensor, HeadTensor, float, HeadTensor)"/>. With P the weights and D_i = sum_j P_ij (dO_i.V_j): dV += P^T dO,
     /// dS = P o (dO V^T - D), dQ += scale dS K, dK += scale dS^T Q. The weights are computed again.</summary>
     /// <param name="queries">(B, H, L, c).</param>
     /// <param name="keys">(B, H, S, c), S at least 1.</param>

@@ -4,9 +4,10 @@ namespace Subquartic.Numerics.Kernels;
 
 internal sealed partial class ScalarKernels
 {
-    public override void Attention(HeadTensor queries, HeadTensor keys, HeadTensor values, float scale, HeadTensor output)
+    public override void Attention(
+        HeadTensor queries, HeadTensor keys, HeadTensor values, float scale, HeadTensor output, HeadTensor statistics)
     {
-        Check.Attention(queries, keys, values, output);
+        Check.Attention(queries, keys, values, output, statistics);
         var weights = new double[keys.Rows];
         for (int b = 0; b < queries.Batch; b++)
         {
@@ -36,6 +37,13 @@ internal sealed partial class ScalarKernels
                     {
                         weights[j] = Math.Exp(weights[j] - max);
                         sum += weights[j];
+                    }
+
+                    if (statistics.Buffer is not null)
+                    {
+                        Span<float> pair = statistics[b, h].Row(i);
+                        pair[0] = (float)(max / Math.Log(2));
+                        pair[1] = (float)(sum * Math.Exp(max - (pair[0] * Math.Log(2))));
                     }
 
                     Span<float> result = output[b, h].Row(i);

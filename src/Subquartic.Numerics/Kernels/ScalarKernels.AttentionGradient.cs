@@ -8,7 +8,7 @@ internal sealed partial class ScalarKernels
         HeadTensor queries, HeadTensor keys, HeadTensor values, HeadTensor dOutput, float scale,
         HeadTensor dQueries, HeadTensor dKeys, HeadTensor dValues)
     {
-        Check.Attention(queries, keys, values, dOutput);
+        Check.Attention(queries, keys, values, dOutput, default);
         Check.AttentionGradient(queries, keys, values, dQueries, dKeys, dValues);
         var weights = new double[keys.Rows];
         var slopes = new double[keys.Rows];

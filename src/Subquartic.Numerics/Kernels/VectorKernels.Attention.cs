@@ -32,9 +32,10 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     /// <summary>Tasks per thread, at least, where there are queries enough: bounds the wait for the last one.</summary>
     private const int MinTasksPerThread = 4;
 
-    public override void Attention(HeadTensor queries, HeadTensor keys, HeadTensor values, float scale, HeadTensor output)
+    public override void Attention(
+        HeadTensor queries, HeadTensor keys, HeadTensor values, float scale, HeadTensor output, HeadTensor statistics)
     {
-        Check.Attention(queries, keys, values, output);
+        Check.Attention(queries, keys, values, output, statistics);
         int heads = queries.Batch * queries.Heads;
         if (heads == 0 || queries.Rows == 0)
         {
@@ -48,7 +49,7 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         int parts = Math.Max(
             CeilingDivide(groups, taskGroups),
             Math.Min(groups, CeilingDivide(MinTasksPerThread * Pool.Threads, heads)));
-        var body = new AttentionBody(queries, keys, values, scale, output, vectors, groups, parts);
+        var body = new AttentionBody(queries, keys, values, scale, output, statistics, vectors, groups, parts);
         Pool.Run(heads * parts, ref body);
     }
 
@@ -71,7 +72,7 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
 
     /// <summary>Attention of some groups of queries of one head: task = (image * heads + head) * parts + part.</summary>
     private readonly struct AttentionBody(
-        HeadTensor queries, HeadTensor keys, HeadTensor values, float scale, HeadTensor output, int vectors, int groups, int parts)
+        HeadTensor queries, HeadTensor keys, HeadTensor values, float scale, HeadTensor output, HeadTensor statistics, int vectors, int groups, int parts)
         : IParallelBody
     {
         public void Invoke(int task)
@@ -82,6 +83,7 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             Matrix k = keys[image, head];
             Matrix v = values[image, head];
             Matrix o = output[image, head];
+            Matrix mz = statistics.Buffer is null ? default : statistics[image, head];
             int first = Split(part, groups, parts);
             int end = Split(part + 1, groups, parts);
             int valueColumns = WholeTiles(v.Columns);
@@ -141,7 +143,7 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
 
             for (int g = first; g < end; g++)
             {
-                Group(g, states + (g - first) * groupLength, valueColumns).End(o);
+                Group(g, states + (g - first) * groupLength, valueColumns).End(o, mz);
             }
         }
 
@@ -209,9 +211,9 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             }
         }
 
-        /// <summary>Writes the outputs, divided by the sums of the weights.</summary>
+        /// <summary>Writes the outputs, divided by the sums of the weights, and the statistics where they are asked for.</summary>
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        public void End(Matrix output)
+        public void End(Matrix output, Matrix statistics)
         {
             int stride = Lanes;
             for (int lane = 0; lane < stride && first + lane < output.Rows; lane++)
@@ -229,6 +231,12 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
                 for (; c < output.Columns; c++, source += stride)
                 {
                     row[c] = *source * inverse;
+                }
+
+                if (statistics.Rows > 0)
+                {
+                    float* pair = statistics.Pointer + (long)(first + lane) * statistics.Stride;
+                    (pair[0], pair[1]) = (Maximum[lane], Sum[lane]);
                 }
             }
         }

@@ -20,7 +20,7 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         HeadTensor queries, HeadTensor keys, HeadTensor values, HeadTensor dOutput, float scale,
         HeadTensor dQueries, HeadTensor dKeys, HeadTensor dValues)
     {
-        Check.Attention(queries, keys, values, dOutput);
+        Check.Attention(queries, keys, values, dOutput, default);
         Check.AttentionGradient(queries, keys, values, dQueries, dKeys, dValues);
         if (queries.Rows > 0)
         {

@@ -110,7 +110,7 @@ internal sealed class LowRankPlan
             if (_rows[c] > 0)
             {
                 ExpPolynomial polynomial = ExpPolynomial.Fit(HalfRange(c), Degree);
-                _bounds[c] = Bound(c, polynomial.Error, Absolute(polynomial, _box[c]), Degree, count);
+                _bounds[c] = Bound(c, polynomial.Error, polynomial.EvaluateAbsolute(_box[c]), Degree, count);
                 _polynomials[c] = _bounds[c] <= tolerance ? polynomial : null;
                 any |= _bounds[c] <= tolerance;
             }
@@ -126,18 +126,6 @@ internal sealed class LowRankPlan
     public double Bound(int rowClass) => _bounds[rowClass];
 
     private static double HalfRange(int rowClass) => BitConverter.Int64BitsToDouble((rowClass + LowestStep) << StepShift);
-
-    /// <summary>P_abs(t) = sum |c_k| t^k.</summary>
-    private static double Absolute(ExpPolynomial polynomial, double t)
-    {
-        double absolute = 0;
-        for (int k = polynomial.Degree; k >= 0; k--)
-        {
-            absolute = (absolute * t) + Math.Abs(polynomial.Coefficients[k]);
-        }
-
-        return absolute;
-    }
 
     /// <summary>The bound of the remarks of <see cref="LowRankHead"/>, as a fraction of the range of V, without its last terms.</summary>
     private double Bound(int rowClass, double epsilon, double absolute, int degree, double features)

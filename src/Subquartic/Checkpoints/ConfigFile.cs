@@ -8,7 +8,7 @@ namespace Subquartic.Checkpoints;
 /// <remarks>
 /// <para>Fields, all optional, named as the arguments of the reference's constructors (VAR models/var.py, models/vqvae.py):
 /// <c>patch_nums</c> (sides, or [height, width] pairs), <c>num_heads</c>, <c>norm_eps</c>, <c>using_znorm</c> and
-/// <c>quant_resi</c> decide; <c>depth</c>, <c>embed_dim</c>, <c>num_classes</c>, <c>mlp_ratio</c>, <c>attn_l2_norm</c>,
+/// <c>quant_resi</c> decide, and so does <c>rope_base</c>, which the reference does not know (rotary embedding, off where it is missing); <c>depth</c>, <c>embed_dim</c>, <c>num_classes</c>, <c>mlp_ratio</c>, <c>attn_l2_norm</c>,
 /// <c>shared_aln</c>, <c>vocab_size</c>, <c>z_channels</c>, <c>ch</c>, <c>ch_mult</c>, <c>num_res_blocks</c>, <c>in_channels</c>,
 /// <c>quant_conv_ks</c> and <c>share_quant_resi</c> must agree with the tensors.</para>
 /// <para>They may stand at the top, or inside an object "var" or "vae", which then goes first. Other fields are ignored: files

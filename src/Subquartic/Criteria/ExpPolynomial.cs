@@ -122,6 +122,20 @@ public sealed class ExpPolynomial
         return value;
     }
 
+    /// <summary>sum |c_k| t^k: what the terms of P add up to where their signs are lost, as in bounds of rounding.</summary>
+    /// <param name="t">At least 0.</param>
+    /// <returns>The value.</returns>
+    public double EvaluateAbsolute(double t)
+    {
+        double value = 0;
+        for (int k = Degree; k >= 0; k--)
+        {
+            value = (value * t) + Math.Abs(_coefficients[k]);
+        }
+
+        return value;
+    }
+
     private static ExpPolynomial Remez(double halfRange, int degree)
     {
         if (halfRange == 0)

@@ -38,14 +38,17 @@ internal sealed class SelfAttention : IDisposable
     private readonly float _scale;
     private readonly int _width;
     private readonly int _heads;
+    private readonly RotaryEmbedding? _rotary;
 
     /// <summary>Reads the layer.</summary>
     /// <param name="view">The layer's tensors.</param>
     /// <param name="config">Sizes and switches.</param>
     /// <param name="kernels">The kernels that will run it.</param>
+    /// <param name="rotary">Rotation of queries and keys, or null.</param>
     /// <exception cref="CheckpointException">A tensor is missing or has another shape.</exception>
-    public SelfAttention(CheckpointView view, VarConfig config, KernelSet kernels)
+    public SelfAttention(CheckpointView view, VarConfig config, KernelSet kernels, RotaryEmbedding? rotary = null)
     {
+        _rotary = rotary;
         _kernels = kernels;
         _width = config.Width;
         _heads = config.Heads;
@@ -89,6 +92,14 @@ internal sealed class SelfAttention : IDisposable
         else
         {
             KvCache.Copy(keys, cache.Keys.SliceRows(range.Start, range.Tokens), _kernels.Pool);
+        }
+
+        if (_rotary is not null)
+        {
+            // Keys are cached as they are used: rotated, once.
+            HeadTensor cached = cache.Keys.SliceRows(range.Start, range.Tokens);
+            _rotary.Rotate(queries, range.Start, queries, _kernels.Pool);
+            _rotary.Rotate(cached, range.Start, cached, _kernels.Pool);
         }
 
         KvCache.Copy(Heads(queryKeyValue, 2, range.Images), cache.Values.SliceRows(range.Start, range.Tokens), _kernels.Pool);

@@ -17,13 +17,14 @@ internal sealed class TransformerBlock : IDisposable
     /// <param name="view">The block's tensors.</param>
     /// <param name="config">Sizes and switches.</param>
     /// <param name="kernels">The kernels that will run it.</param>
+    /// <param name="rotary">Rotation of queries and keys, or null.</param>
     /// <exception cref="CheckpointException">A tensor is missing or has another shape.</exception>
-    public TransformerBlock(CheckpointView view, VarConfig config, KernelSet kernels)
+    public TransformerBlock(CheckpointView view, VarConfig config, KernelSet kernels, RotaryEmbedding? rotary = null)
     {
         _kernels = kernels;
         _config = config;
         AdaLn = new AdaLn(view, config.Width, config.SharedAdaLn, kernels);
-        Attention = new SelfAttention(view.In("attn"), config, kernels);
+        Attention = new SelfAttention(view.In("attn"), config, kernels, rotary);
         FeedForward = new FeedForward(view.In("ffn"), config.Width, config.HiddenWidth, kernels);
     }
 

@@ -1,5 +1,7 @@
 using Subquartic.Checkpoints;
 using Subquartic.Generation;
+using Subquartic.Layers;
+using Subquartic.Numerics.Tensors;
 
 namespace Subquartic.Models;
 
@@ -29,6 +31,12 @@ public sealed partial record VarConfig
                 $"width {width} cannot be split into {heads} heads; state num_heads in {file?.Path ?? "a JSON file beside the checkpoint"}");
         }
 
+        float? ropeBase = InferRopeBase(view, config);
+        if (ropeBase is not null && width / heads % 4 != 0)
+        {
+            throw view.Refuse("blocks.0.attn", $"heads of width {width / heads} cannot be rotated by rows and columns; rope_base needs a multiple of 4");
+        }
+
         const float largest = 1 << 20;
         config.Require("mlp_ratio", config.Number("mlp_ratio", largest) is not { } ratio || (int)(width * ratio) == hiddenWidth, (float)hiddenWidth / width);
         return new VarConfig
@@ -44,7 +52,23 @@ public sealed partial record VarConfig
             SharedAdaLn = config.Confirm("shared_aln", view.Contains("shared_ada_lin.1.weight")),
             Scales = InferScales(view, config),
             NormEpsilon = config.Number("norm_eps", 1) ?? 1e-6f,
+            RopeBase = ropeBase,
         };
+    }
+
+    // Files that train var writes hold the base too, so that a model that lost its JSON file is not run without rotation.
+    private static float? InferRopeBase(CheckpointView view, ConfigSection config)
+    {
+        float? stated = config.Number("rope_base", RotaryEmbedding.MaxBase);
+        if (!view.Contains("rope_base"))
+        {
+            return stated;
+        }
+
+        using FloatBuffer stored = view.Get("rope_base", 1);
+        float value = stored.Span()[0];
+        config.Require("rope_base", stated is null || stated == value, value);
+        return value is > 0 and <= RotaryEmbedding.MaxBase ? value : throw view.Refuse("rope_base", $"{value} is no base of a rotation");
     }
 
     private static ScaleSchedule InferScales(CheckpointView view, ConfigSection config)

@@ -39,6 +39,10 @@ public sealed partial record VarConfig
     /// <summary>Epsilon of layer normalisation.</summary>
     public float NormEpsilon { get; init; } = 1e-6f;
 
+    /// <summary>Base of the rotary position embedding of queries and keys, or null for none, as in the released models
+    /// (<see cref="Layers.RotaryEmbedding"/>). The head width must then be a multiple of 4.</summary>
+    public float? RopeBase { get; init; }
+
     /// <summary>Head width c.</summary>
     public int HeadWidth => Width / Heads;
 

@@ -28,10 +28,11 @@ public sealed class VarModel : IDisposable
         _sharedAdaLn = config.SharedAdaLn
             ? new Linear(view.In("shared_ada_lin").In(1), config.Width, 6 * config.Width, kernels)
             : null;
+        Rotary = RotaryEmbedding.For(config);
         var blocks = new TransformerBlock[config.Depth];
         for (int i = 0; i < blocks.Length; i++)
         {
-            blocks[i] = new TransformerBlock(view.In("blocks").In(i), config, kernels);
+            blocks[i] = new TransformerBlock(view.In("blocks").In(i), config, kernels, Rotary);
         }
 
         Blocks = blocks;
@@ -46,6 +47,9 @@ public sealed class VarModel : IDisposable
     public KernelSet Kernels { get; }
 
     internal Linear WordEmbedding { get; }
+
+    /// <summary>Rotation of queries and keys, or null.</summary>
+    internal RotaryEmbedding? Rotary { get; }
 
     internal IReadOnlyList<TransformerBlock> Blocks { get; }
 

@@ -70,7 +70,7 @@ public sealed record ScalingReport(
 
         return new ScalingReport(
             width, halfRange, tolerance, kernels.Name, kernels.Pool.Threads, points,
-            new ScalingExponents(Slope(points, point => point.ExactSeconds), Slope(points, point => point.LowRankSeconds)));
+            new ScalingExponents(Slope(points, point => point.Side, point => point.ExactSeconds), Slope(points, point => point.Side, point => point.LowRankSeconds)));
     }
 
     /// <summary>Both curves, in powers of two.</summary>
@@ -120,7 +120,7 @@ public sealed record ScalingReport(
         return new ScalingPoint(side, queries, keys, exactSeconds, lowRankSeconds, certificate.Path, certificate.ErrorBound, difference);
     }
 
-    private static double LargestDifference(ReadOnlySpan<float> a, ReadOnlySpan<float> b)
+    internal static double LargestDifference(ReadOnlySpan<float> a, ReadOnlySpan<float> b)
     {
         float largest = 0;
         for (int i = 0; i < a.Length; i++)
@@ -131,7 +131,7 @@ public sealed record ScalingReport(
         return largest;
     }
 
-    private static double LeastTime(Action run, CancellationToken cancellation)
+    internal static double LeastTime(Action run, CancellationToken cancellation)
     {
         TimeSpan least = TimeSpan.MaxValue;
         long start = Stopwatch.GetTimestamp();
@@ -147,12 +147,12 @@ public sealed record ScalingReport(
         return least.TotalSeconds;
     }
 
-    /// <summary>Least-squares slope of log seconds over log n.</summary>
-    private static double Slope(List<ScalingPoint> points, Func<ScalingPoint, double> seconds)
+    /// <summary>Least-squares slope of log y over log x.</summary>
+    internal static double Slope<T>(IReadOnlyCollection<T> points, Func<T, double> x, Func<T, double> y)
     {
-        double meanX = points.Average(point => Math.Log(point.Side));
-        double meanY = points.Average(point => Math.Log(seconds(point)));
-        return points.Sum(point => (Math.Log(point.Side) - meanX) * (Math.Log(seconds(point)) - meanY))
-            / points.Sum(point => (Math.Log(point.Side) - meanX) * (Math.Log(point.Side) - meanX));
+        double meanX = points.Average(point => Math.Log(x(point)));
+        double meanY = points.Average(point => Math.Log(y(point)));
+        return points.Sum(point => (Math.Log(x(point)) - meanX) * (Math.Log(y(point)) - meanY))
+            / points.Sum(point => (Math.Log(x(point)) - meanX) * (Math.Log(x(point)) - meanX));
     }
 }

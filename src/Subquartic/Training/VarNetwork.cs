@@ -2,6 +2,7 @@ using System.Numerics.Tensors;
 using Subquartic.Adapters;
 using Subquartic.Attention;
 using Subquartic.Checkpoints;
+using Subquartic.Layers;
 using Subquartic.Models;
 using Subquartic.Numerics.Tensors;
 using Subquartic.Training.Operations;
@@ -27,6 +28,7 @@ public sealed class VarNetwork : IDisposable
     private readonly (Parameter Weight, Parameter Bias) _head;
     private readonly AttentionSegment[] _segments;
     private readonly Range? _newClasses;
+    private readonly RotaryEmbedding? _rotary;
 
     /// <summary>Creates the network.</summary>
     /// <param name="config">Sizes and switches.</param>
@@ -62,6 +64,7 @@ public sealed class VarNetwork : IDisposable
             .. Enumerable.Range(0, config.Scales.Count)
                 .Select(k => new AttentionSegment(config.Scales.Start(k), config.Scales[k].Tokens, config.Scales.Start(k + 1))),
         ];
+        _rotary = RotaryEmbedding.For(config);
         BoundAttentionScales();
         if (lora is not null)
         {
@@ -215,6 +218,7 @@ public sealed class VarNetwork : IDisposable
             Variable normed = tape.LayerNormModulate(x, modulation, scaleChunk: 2, shiftChunk: 4, config.NormEpsilon);
             Variable qkv = tape.PrepareHeads(
                 _network.Linear(tape, normed, _qkv, null), _queryBias, _valueBias, _logFactors, config.Heads, _network.MaxAttentionScale);
+            qkv = _network._rotary is { } rotary ? tape.Rotate(qkv, images, config.Heads, rotary) : qkv;
             float scale = config.AttentionL2Norm ? 1 : 0.25f / MathF.Sqrt(config.HeadWidth);
             Variable attended = tape.Attention(qkv, images, config.Heads, scale, _network._segments, _network.LowRank);
             x = tape.GatedResidual(x, _network.Linear(tape, attended, _projection.Weight, _projection.Bias), modulation, gateChunk: 0);

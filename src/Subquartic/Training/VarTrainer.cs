@@ -61,8 +61,9 @@ public sealed class VarTrainer : Trainer
     /// <summary>The adapter that is trained, or null.</summary>
     public VarAdapter? Adapter => _network.Adapter;
 
+    // Without rotation it reads as before there was one, so that older states stay valid.
     private protected override string NetworkDescription =>
-        $"{_network.Config} {_network.MaxAttentionScale} {_classDropout} {_labelSmoothing} {Hash(_autoencoder.Quantizer.Codebook.Span()):x}{AdapterDescription}";
+        $"{_network.Config.ToString().Replace(", RopeBase = ,", ",", StringComparison.Ordinal)} {_network.MaxAttentionScale} {_classDropout} {_labelSmoothing} {Hash(_autoencoder.Quantizer.Codebook.Span()):x}{AdapterDescription}";
 
     // An adapter belongs to the weights under it; their class embedding tells models apart.
     private string AdapterDescription => _network.Adapter is not { } adapter ? "" :
@@ -150,6 +151,11 @@ public sealed class VarTrainer : Trainer
                     values[i] = level[place / tokens] >= level[place % tokens] ? 0 : float.NegativeInfinity;
                 }
             });
+        if (_network.Config.RopeBase is { } ropeBase)
+        {
+            yield return new TensorSource(new TensorInfo("rope_base", [1], TensorType.Float32), (_, values) => values.Fill(ropeBase));
+        }
+
         for (int i = 0; i < _network.Config.Depth; i++)
         {
             yield return new TensorSource(

@@ -58,6 +58,35 @@ public class AttentionTests
         }
     }
 
+    [Theory]
+    [InlineData("vector128", 36, 91, 48, 48)]
+    [InlineData("vector256", 3, 700, 5, 3)]
+    [InlineData("vector512", 100, 257, 16, 9)]
+    [InlineData("scalar", 9, 14, 8, 8)]
+    public void The_statistics_give_the_sum_of_the_weights_and_change_no_output(string set, int queries, int keys, int width, int valueWidth)
+    {
+        using var kernels = new Kernels(set, threads: 2);
+        HeadTensor q = Random(Layout.Cache, 2, 3, queries, width, seed: 1);
+        HeadTensor k = Random(Layout.Cache, 2, 3, keys, width, seed: 2);
+        HeadTensor v = Random(Layout.Cache, 2, 3, keys, valueWidth, seed: 3);
+        HeadTensor plain = Empty(Layout.Cache, 2, 3, queries, valueWidth), output = Empty(Layout.Cache, 2, 3, queries, valueWidth);
+        HeadTensor statistics = Empty(Layout.Cache, 2, 3, queries, 2), expected = Empty(Layout.Cache, 2, 3, queries, 2);
+        float scale = 1.5f / MathF.Sqrt(width);
+        kernels.Set.Attention(q, k, v, scale, plain);
+        kernels.Set.Attention(q, k, v, scale, output, statistics);
+        Judge.Attention(q, k, v, scale, output, expected);
+        kernels.Set.Attention(q, k, v, scale, output, statistics);
+        Assert.Equal(0, MaxError(output, plain));
+        for (int i = 0; i < 6 * queries; i++)
+        {
+            ReadOnlySpan<float> actual = statistics[i / queries / 3, i / queries % 3].Row(i % queries);
+            ReadOnlySpan<float> right = expected[i / queries / 3, i / queries % 3].Row(i % queries);
+            Assert.Equal(right[0] + Math.Log2(right[1]), actual[0] + Math.Log2(actual[1]), 2e-5);
+        }
+
+        Assert.Throws<ArgumentException>(() => kernels.Set.Attention(q, k, v, scale, output, plain.Width == 2 ? k : plain));
+    }
+
     /// <summary>The rule of golden tests: twice the error of the simplest float32 code that computes the same thing.</summary>
     [Theory]
     [MemberData(nameof(Sets))]

@@ -45,10 +45,10 @@ internal sealed class SmallModel : IDisposable
 
     private string VqVaePath => Path.Combine(_folder, "vae.safetensors");
 
-    public VarModel LoadTransformer(KernelSet kernels)
+    public VarModel LoadTransformer(KernelSet kernels, float? ropeBase = null)
     {
         using Checkpoint file = Checkpoint.Open(VarPath);
-        return VarModel.Load(file.Root, Var, kernels);
+        return VarModel.Load(file.Root, Var with { RopeBase = ropeBase }, kernels);
     }
 
     public ImageGenerator LoadGenerator(KernelSet kernels, Func<KernelSet, IAttention>? attention = null, long batchBytes = 1 << 20)

@@ -26,6 +26,15 @@ public sealed class VarModelTests : IDisposable
         Assert.Equal(atOnce, cached);
     }
 
+    [Fact]
+    public void Rotated_keys_are_cached_and_rotation_changes_the_logits()
+    {
+        float[] atOnce = TeacherForced("vector256", threads: 1, [2, 4], seeds: [1, 2], ropeBase: 100);
+        Assert.Equal(atOnce, Cached("vector256", threads: 2, [2, 4], seeds: [1, 2], guided: false, ropeBase: 100));
+        float[] plain = TeacherForced("vector256", threads: 1, [2, 4], seeds: [1, 2]);
+        Assert.True(atOnce.Zip(plain, (a, b) => Math.Abs(a - b)).Max() > 1e-3);
+    }
+
     [Theory]
     [MemberData(nameof(VectorKernelNames))]
     public void All_kernels_agree_with_the_judge(string kernels)
@@ -146,10 +155,10 @@ public sealed class VarModelTests : IDisposable
     }
 
     // Logits (B, L, V).
-    private float[] TeacherForced(string name, int threads, int[] labels, int[] seeds)
+    private float[] TeacherForced(string name, int threads, int[] labels, int[] seeds, float? ropeBase = null)
     {
         KernelSet kernels = KernelSet.Create(name, threads);
-        using VarModel model = _small.LoadTransformer(kernels);
+        using VarModel model = _small.LoadTransformer(kernels, ropeBase);
         VarConfig config = model.Config;
         using var input = new FloatBuffer((long)labels.Length * Others * config.CodeChannels);
         for (int image = 0; image < labels.Length; image++)
@@ -166,10 +175,10 @@ public sealed class VarModelTests : IDisposable
     }
 
     // Logits (B or 2B, L, V) of the same inputs, scale by scale.
-    private float[] Cached(string name, int threads, int[] labels, int[] seeds, bool guided)
+    private float[] Cached(string name, int threads, int[] labels, int[] seeds, bool guided, float? ropeBase = null)
     {
         KernelSet kernels = KernelSet.Create(name, threads);
-        using VarModel model = _small.LoadTransformer(kernels);
+        using VarModel model = _small.LoadTransformer(kernels, ropeBase);
         VarConfig config = model.Config;
         int rows = guided ? 2 * labels.Length : labels.Length;
         using VarRun run = model.CreateRun(new ExactAttention(kernels), rows);

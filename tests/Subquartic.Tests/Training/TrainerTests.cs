@@ -191,11 +191,12 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Theory]
-    [InlineData(true, true)]
-    [InlineData(false, false)]
-    public void The_transformer_that_is_trained_is_the_one_that_is_run(bool normalized, bool shared)
+    [InlineData(true, true, null)]
+    [InlineData(false, false, null)]
+    [InlineData(true, false, 100f)]
+    public void The_transformer_that_is_trained_is_the_one_that_is_run(bool normalized, bool shared, float? ropeBase)
     {
-        VarConfig config = TransformerConfig with { AttentionL2Norm = normalized, SharedAdaLn = shared };
+        VarConfig config = TransformerConfig with { AttentionL2Norm = normalized, SharedAdaLn = shared, RopeBase = ropeBase };
         using VqVae autoencoder = SavedAutoencoder();
         using var trainer = new VarTrainer(new VarNetwork(config, 3), autoencoder, Sixteen, Options, KernelSet.Best);
         trainer.TakeStep();

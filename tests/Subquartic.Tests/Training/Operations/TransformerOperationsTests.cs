@@ -1,5 +1,6 @@
 using Subquartic.Attention;
 using Subquartic.Generation;
+using Subquartic.Layers;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Training;
 using Subquartic.Training.Operations;
@@ -70,6 +71,36 @@ public class TransformerOperationsTests
             Variable y = tape.GatedResidual(x, branch, tape.AddToRows(shared, offset), gateChunk: 1);
             return (y, i => i == 3 ? offset.Gradient.Span().ToArray() : new[] { x, branch, shared }[i].Gradient.Span().ToArray());
         });
+
+    [Fact]
+    public void Rotation_of_queries_and_keys()
+    {
+        const int heads = 2, width = 8;
+        var rotary = new RotaryEmbedding(ScaleSchedule.Square(1, 2), width / heads, 10);
+        GradientCheck.Run(
+            [GradientCheck.Uniform(1, Images * 5 * 3 * width)],
+            o =>
+            {
+                double[] y = [.. o[0]];
+                for (int n = 0; n < y.Length; n++)
+                {
+                    // Head width 4: coordinates 0 and 2 turn with the row, 1 and 3 with the column.
+                    (int token, int column) = (n / (3 * width) % 5, n % (3 * width));
+                    (int place, int p) = (n - (column % 4), column % 4);
+                    double row = token == 0 ? 1 : ((token - 1) / 2) + 0.5, col = token == 0 ? 1 : ((token - 1) % 2) + 0.5;
+                    double angle = p % 2 == 0 ? row : col;
+                    (double a, double b) = (o[0][place + (p % 2)], o[0][place + (p % 2) + 2]);
+                    y[n] = column >= 2 * width ? o[0][n] : p < 2 ? (a * Math.Cos(angle)) - (b * Math.Sin(angle)) : (a * Math.Sin(angle)) + (b * Math.Cos(angle));
+                }
+
+                return y;
+            },
+            (tape, o) =>
+            {
+                Variable qkv = GradientCheck.Leaf(tape, o[0], Images * 5, 3 * width);
+                return (tape.Rotate(qkv, Images, heads, rotary), _ => qkv.Gradient.Span().ToArray());
+            });
+    }
 
     [Theory]
     [InlineData(true, 100)]
