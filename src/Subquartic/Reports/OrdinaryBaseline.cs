@@ -1,3 +1,4 @@
+using Subquartic.Attention;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
 using Subquartic.Training;
