@@ -22,7 +22,7 @@ public sealed partial class ExactTensorAttention(KernelSet kernels)
     /// <param name="input">The call.</param>
     /// <returns>max |o - o*|, o* in exact arithmetic, is at most this. NaN or infinity when the input is not finite or leaves the range
     /// of float32 in between.</returns>
-    /// <remarks>As <see cref="ExactAttention.RoundingBound"/>: a prefix multiplies k - 2 times more into each coordinate of the query,
+    /// <remarks>As <c>ExactAttention.RoundingBound</c>: a prefix multiplies k - 2 times more into each coordinate of the query,
     /// each rounded once, which adds k - 2 roundings to those of a score. Joined with the statistics of the kernel, the result of a
     /// prefix counts with exactly the sum of weights that it was divided by, so that quotient and product cancel but for 4u, and the sums over
     /// prefixes, in double, add a relative 2^-50 times their number. Products of q and k below the normal numbers move a score by at most
