@@ -27,10 +27,11 @@ internal sealed class TimedKernels(KernelSet kernels) : KernelSet(kernels.Pool)
         End("matrix products", start, 2.0 * c.Rows * b.N * b.K);
     }
 
-    public override void Attention(HeadTensor queries, HeadTensor keys, HeadTensor values, float scale, HeadTensor output)
+    public override void Attention(
+        HeadTensor queries, HeadTensor keys, HeadTensor values, float scale, HeadTensor output, HeadTensor statistics)
     {
         long start = Begin();
-        kernels.Attention(queries, keys, values, scale, output);
+        kernels.Attention(queries, keys, values, scale, output, statistics);
         End("attention", start, 2.0 * Pairs(queries, keys) * (keys.Width + values.Width));
     }
 
