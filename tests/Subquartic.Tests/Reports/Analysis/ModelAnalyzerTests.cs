@@ -72,7 +72,8 @@ public sealed class ModelAnalyzerTests : IDisposable
     [Fact]
     public void Strategies_are_tried_on_every_head_and_gain_with_n()
     {
-        ModelAnalysis analysis = Analyze(s_var, [4, 64], images: 2);
+        // Scores of a quarter or so, and much allowed: heads are flat enough to be summed up at once.
+        ModelAnalysis analysis = Analyze(s_var with { AttentionL2Norm = false }, [4, 64], images: 2, tolerance: 0.2);
         Assert.Equal(2 * 6, analysis.Operators.Count); // sizes, heads; of one image
         Assert.All(analysis.Operators, run => Assert.Equal(run.Side != 4, run.Enlarged));
         Assert.All(analysis.Operators.Where(run => !run.Enlarged), run => Assert.Equal((0, 1), (run.FastRows, run.Work))); // 16 queries
@@ -159,12 +160,12 @@ public sealed class ModelAnalyzerTests : IDisposable
         }
     }
 
-    private ModelAnalysis Analyze(VarConfig var, int[] sides, int images, KernelSet? kernels = null, string name = "small")
+    private ModelAnalysis Analyze(VarConfig var, int[] sides, int images, KernelSet? kernels = null, string name = "small", double tolerance = 1e-2)
     {
         RandomModel.Write(_folder, var, s_vqVae, TensorType.Float32, 5);
         File.WriteAllText(Path.Combine(_folder, "var.json"), "{ \"num_heads\": 3 }");
         using ModelFiles files = ModelFiles.Open(_folder);
         var request = new GenerationRequest { Labels = [.. Enumerable.Range(0, images).Select(i => i % 3)], Seed = 1 };
-        return ModelAnalyzer.Analyze(files, name, request, 1e-2, sides, kernels ?? KernelSet.Best);
+        return ModelAnalyzer.Analyze(files, name, request, tolerance, sides, kernels ?? KernelSet.Best);
     }
 }
