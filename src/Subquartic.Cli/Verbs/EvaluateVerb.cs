@@ -111,7 +111,7 @@ internal sealed class EvaluateVerb : Verb
                 }
 
                 drawing = ModelEvaluation.Judge(
-                    judge!, [.. Enumerable.Range(0, samples.Count).Select(samples.Label)], Read, real!, done => report("judging", 0.9 + 0.05 * done), cancellation);
+                    judge!, [.. Enumerable.Range(0, samples.Count).Select(i => Place(samples.Label(i), model, judge!))], Read, real!, done => report("judging", 0.9 + 0.05 * done), cancellation);
                 reconstruction = ModelEvaluation.Reconstruct(
                     model.Generator.Autoencoder, model.Attention.Strategy, real!, options.GetValue(_reconstructions),
                     done => report("reconstructing", 0.95 + 0.05 * done), cancellation);
@@ -169,6 +169,10 @@ internal sealed class EvaluateVerb : Verb
         static string Number(double value) => value.ToString(value < 1 ? "0.000" : "0.00", CultureInfo.InvariantCulture);
     }
 
+    // By name: a class that an adapter added stands last in the model, and where its name belongs in the judge's folders.
+    private static int Place(int label, LoadedModel model, ImageJudge judge) =>
+        model.ClassNames is { } names ? judge.Classes.Index().FirstOrDefault(x => x.Item == names.Name(label), (Index: -1, Item: "")).Index : label;
+
     private ImageJudge OpenJudge(ParseResult options, LoadedModel model)
     {
         string path = options.GetValue(_judge)?.ToString() ?? EngineOptions.BoxedJudge;
@@ -177,8 +181,8 @@ internal sealed class EvaluateVerb : Verb
         string? problem = judge.Classes.Count != classes ? $"knows {judge.Classes.Count} classes, the model has {classes}"
             : (judge.Height, judge.Width) != (model.Generator.ImageHeight, model.Generator.ImageWidth)
                 ? $"knows pictures of {judge.Height} x {judge.Width} pixels, the model draws {model.Generator.ImageHeight} x {model.Generator.ImageWidth}"
-            : model.ClassNames is { } names && judge.Classes.Index().FirstOrDefault(x => names.Name(x.Index) != x.Item) is { Item: { } name } different
-                ? $"calls class {different.Index} '{name}', the model '{names.Name(different.Index)}'"
+            : Enumerable.Range(0, classes).FirstOrDefault(label => Place(label, model, judge) < 0, -1) is >= 0 and int unknown
+                ? $"knows no class '{model.ClassNames!.Name(unknown)}', which the model draws"
             : null;
         if (problem is null)
         {

@@ -49,6 +49,27 @@ public class LimitsTests
     }
 
     [Fact]
+    public void Fast_gradients_of_lora_depend_on_the_product_and_train_alike()
+    {
+        LoraReport report = LoraReport.Measure(KernelSet.Best, 16, 3, 1e-2);
+        Assert.Equal([8, 16], report.Times.Select(time => time.Side));
+        Assert.All(report.Errors, error => Assert.InRange(error.Queries, 0, error.QueryBound));
+        Assert.True(report.Errors[3].Queries < report.Errors[0].Queries / 50);
+        Assert.Equal(report.Phases.Select(phase => phase.Gamma), report.Phases.Select(phase => phase.Gamma).Order());
+        Assert.NotNull(report.Phases[0].Degree);
+        Assert.Null(report.Phases[^1].Degree);
+        Assert.Equal(report.EqualChanges[0].Change, report.EqualChanges[1].Change, 1e-6);
+        Assert.Null(report.EqualChanges[0].Degree);
+        Assert.Equal(report.Phases[0].Degree, report.EqualChanges[1].Degree);
+        foreach (IGrouping<string, LoraRun> runs in report.Runs.GroupBy(run => run.Adapted))
+        {
+            LoraRun exact = runs.First();
+            Assert.All(runs, run => Assert.InRange(run.Losses[^1], 0, exact.Losses[0] / 50));
+            Assert.All(runs.Skip(1), run => Assert.InRange(run.ExactHeads, 0, run.Losses.Count / 4)); // else they would not be fast gradients
+        }
+    }
+
+    [Fact]
     public void Scaling_compares_before_it_times()
     {
         ScalingReport report = ScalingReport.Measure(KernelSet.Best, 32, 4, 0.5, 1e-3);

@@ -27,6 +27,17 @@ public sealed class IconDatasetTests
     }
 
     [Fact]
+    public void Rockets_are_a_class_of_their_own()
+    {
+        IconDataset rockets = IconDataset.Rockets(IconSplit.Training, 50), later = IconDataset.Rockets(IconSplit.Training, 10, first: 40);
+        Assert.Equal(("rocket", 50L), (Assert.Single(rockets.Classes), rockets.Count));
+        Assert.DoesNotContain("rocket", new IconDataset(IconSplit.Training).Classes);
+        Assert.Equal(Read(rockets, 43), Read(later, 3));
+        Assert.Equal(50, Enumerable.Range(0, 50).Select(i => Convert.ToHexString(Read(rockets, i))).Distinct().Count());
+        Assert.NotEqual(Read(rockets, 0), Read(IconDataset.Rockets(IconSplit.HeldOut, 1), 0));
+    }
+
+    [Fact]
     public void A_picture_does_not_depend_on_threads_or_on_what_was_read_before()
     {
         var icons = new IconDataset(IconSplit.Training);
