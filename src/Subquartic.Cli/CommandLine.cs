@@ -67,6 +67,7 @@ internal static class CommandLine
             },
             new Command("limits", "Calculates and measures what fast attention can and cannot do; no model is needed.") 
             {
+                new LimitsReductionsVerb(), new LimitsChainVerb(),
                 new LimitsCostVerb(), new LimitsScalingVerb(), new LimitsPhaseVerb(), new LimitsHardVerb(), new LimitsErrorsVerb(), new LimitsLoraVerb(),
                 new LimitsCertifiedVerb(), new LimitsTensorVerb(), new LimitsRopeVerb(),
             },

@@ -27,6 +27,8 @@ namespace Subquartic.Cli;
 [JsonSerializable(typeof(CostReport))]
 [JsonSerializable(typeof(PhaseReport))]
 [JsonSerializable(typeof(PolynomialReport))]
+[JsonSerializable(typeof(ReductionReport))]
+[JsonSerializable(typeof(ChainReport))]
 [JsonSerializable(typeof(HardReport))]
 [JsonSerializable(typeof(RegimeReport))]
 [JsonSerializable(typeof(ModelAnalysis))]

@@ -13,7 +13,8 @@ internal sealed record EngineAttention(IAttention Strategy, CertificateSummary? 
     public string Name => Strategy.Name;
 
     /// <summary>Low-rank attention that keeps account of its certificates.</summary>
-    public static EngineAttention LowRank(KernelSet kernels, double tolerance) => Observed(new LowRankAttention(kernels, tolerance), tolerance);
+    public static EngineAttention LowRank(KernelSet kernels, double tolerance, bool onlyWhenFaster = true) =>
+        Observed(new LowRankAttention(kernels, new LowRankOptions { Tolerance = tolerance, OnlyWhenFaster = onlyWhenFaster }), tolerance);
 
     /// <summary>Certified attention that keeps account of its certificates and computes some rows again in double precision.</summary>
     public static EngineAttention Certified(KernelSet kernels, double tolerance)

@@ -31,6 +31,11 @@ internal sealed class EngineOptions
         DefaultValueFactory = _ => 1e-3,
     }.Require(value => value is > 0 and < 1, "a number above 0 and below 1");
 
+    private readonly Option<bool> _evenIfSlower = new("--even-if-slower")
+    {
+        Description = "With --attention low-rank: approximate wherever the tolerance can be kept, also where computing exactly is faster, as to study errors.",
+    };
+
     private readonly Option<AdapterOption.Request[]> _adapters = AdapterOption.Create();
 
     private readonly Option<string> _kernels = new Option<string>("--kernels")
@@ -67,6 +72,7 @@ internal sealed class EngineOptions
         {
             verb.Add(_attention);
             verb.Add(_tolerance);
+            verb.Add(_evenIfSlower);
         }
 
         verb.Add(_kernels);
@@ -89,7 +95,7 @@ internal sealed class EngineOptions
     /// <summary>The attention strategy asked for, its certificates added up.</summary>
     public EngineAttention CreateAttention(ParseResult options, KernelSet kernels) => options.GetValue(_attention) switch
     {
-        LowRank => EngineAttention.LowRank(kernels, options.GetValue(_tolerance)),
+        LowRank => EngineAttention.LowRank(kernels, options.GetValue(_tolerance), !options.GetValue(_evenIfSlower)),
         Certified => EngineAttention.Certified(kernels, options.GetValue(_tolerance)),
         Reference => new EngineAttention(new ReferenceAttention(), null, 0),
         _ => new EngineAttention(new ExactAttention(kernels), null, 0),

@@ -66,8 +66,18 @@ internal sealed class LimitsCostVerb : LimitsSubcommand
             terminal, ["n", "tokens", "pairs, recomputed", "pairs, cached", "pairs, raster", "exact", "low-rank", "regime"],
             report.Rows.Select(row => (IEnumerable<object>)[
                 row.Side, row.Tokens, row.RecomputePairs, row.Pairs, row.RasterPairs, row.Exact, row.LowRank, row.Regime]));
+        terminal.Say("The other stages, with the sizes of the released VQ-VAE, and the memory of one head:");
+        Table(
+            terminal, ["n", "feature map", "decoder convolutions", "decoder attention", "keys and values", "moments"],
+            report.Rows.Select(row => (IEnumerable<object>)[
+                row.Side, row.FeatureMap, row.DecoderConvolutions, row.DecoderAttention, Units.Bytes((long)row.KeyValueBytes),
+                double.IsFinite(row.MomentBytes) ? Units.Bytes((long)row.MomentBytes) : "-"]));
         if (report.Features is not null)
         {
+            CostRow last = report.Rows[^1];
+            terminal.Say(string.Create(
+                CultureInfo.InvariantCulture,
+                $"At n = {last.Side} the moments of a head take {last.MomentBytes:0} bytes, its keys and values {last.KeyValueBytes:0}: {last.KeyValueBytes / last.MomentBytes:0.0} times as much."));
             terminal.Say(
                 $"Low-rank attention needs fewer multiply-adds from {Math.Ceiling(report.BreakEvenTokens!.Value):0} tokens in one call, " +
                 (report.BreakEvenSide is { } side ? $"over all scales from n = {side}." : "over all scales for no n in reach."));

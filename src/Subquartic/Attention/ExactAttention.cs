@@ -1,3 +1,5 @@
+using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
 
@@ -12,13 +14,16 @@ public sealed class ExactAttention(KernelSet kernels) : IAttention
 {
     internal const double UnitRoundoff = 1.0 / (1 << 24);
 
+    // Beyond it the lengths of queries and keys may be misleading, and their coordinates are looked at too.
+    private const double LargeScore = 1000;
+
     /// <inheritdoc/>
     public string Name => "exact";
 
     /// <summary>A bound on the rounding error of any output of <see cref="Attend"/>, in units of V.</summary>
     /// <param name="input">Queries, keys, values and scale.</param>
     /// <returns>max |o - o*|, o* in exact arithmetic, is at most this; about
-    /// 2 max|V| u ((2c + 5) Scale |q| |k| + 2 n + 8 S/n) with u = 2^-24, the longest query and key, and
+    /// 2 max|V| u ((2c + 5) Scale |q| |k| + 2 n + 8 S/n) with u = 2^-24, the longest query and key (or, where their product is large, the sum over coordinates of the largest of both), and
     /// n = <see cref="KernelSet.AttentionKeyBlock"/>. NaN or infinity when the input is not finite,
     /// infinity also when S max|V| is near the end of the range of float32.</returns>
     /// <remarks>Weights within a factor 1 + e of the exact ones change an output by at most 2 e max|V|. Here e collects the
@@ -29,6 +34,11 @@ public sealed class ExactAttention(KernelSet kernels) : IAttention
     public static double RoundingBound(in AttentionInput input)
     {
         double longest = Math.Abs(input.Scale) * LongestRow(input.Queries) * LongestRow(input.Keys);
+        if (longest > LargeScore)
+        {
+            longest = Math.Min(longest, Math.Abs(input.Scale) * Box(input.Queries, input.Keys)); // keeps a NaN
+        }
+
         return RoundingBound(input.Queries.Width, input.Keys.Rows, longest, LargestValue(input.Values));
     }
 
@@ -65,31 +75,72 @@ public sealed class ExactAttention(KernelSet kernels) : IAttention
         return Certificate.Exact(input);
     }
 
+    /// <summary>sum_l max|q_l| max|k_l|, which bounds the sum of |q_l k_l| that rounding of a score is relative to.</summary>
+    private static double Box(HeadTensor queries, HeadTensor keys)
+    {
+        float[] q = Largest(queries), k = Largest(keys);
+        double sum = 0;
+        for (int l = 0; l < q.Length; l++)
+        {
+            sum += (double)q[l] * k[l];
+        }
+
+        return sum;
+
+        static float[] Largest(HeadTensor x)
+        {
+            var largest = new float[x.Width];
+            for (int head = 0; head < x.Batch * x.Heads; head++)
+            {
+                Matrix rows = x[head / x.Heads, head % x.Heads];
+                for (int i = 0; i < rows.Rows; i++)
+                {
+                    TensorPrimitives.MaxMagnitude(largest, rows.Row(i), largest);
+                }
+            }
+
+            TensorPrimitives.Abs(largest, largest);
+            return largest;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static double LongestRow(HeadTensor x)
     {
         double longest = 0;
-        for (int row = 0; row < x.Batch * x.Heads * x.Rows; row++)
+        for (int head = 0; head < x.Batch * x.Heads; head++)
         {
-            double sum = 0;
-            foreach (float value in x[row / x.Rows / x.Heads, row / x.Rows % x.Heads].Row(row % x.Rows))
+            Matrix rows = x[head / x.Heads, head % x.Heads];
+            for (int i = 0; i < rows.Rows; i++)
             {
-                sum += (double)value * value;
-            }
+                double sum = 0;
+                foreach (float value in rows.Row(i))
+                {
+                    sum += (double)value * value;
+                }
 
-            longest = Math.Max(longest, Math.Sqrt(sum));
+                longest = Math.Max(longest, sum);
+            }
         }
 
-        return longest;
+        return Math.Sqrt(longest);
     }
 
     private static double LargestValue(HeadTensor x)
     {
         float largest = 0;
-        for (int row = 0; row < x.Batch * x.Heads * x.Rows; row++)
+        for (int head = 0; head < x.Batch * x.Heads; head++)
         {
-            foreach (float value in x[row / x.Rows / x.Heads, row / x.Rows % x.Heads].Row(row % x.Rows))
+            Matrix rows = x[head / x.Heads, head % x.Heads];
+            if (rows.IsContiguous && rows.Rows > 0)
             {
-                largest = Math.Max(largest, Math.Abs(value));
+                largest = Math.Max(largest, Math.Abs(TensorPrimitives.MaxMagnitude<float>(rows.Span())));
+                continue;
+            }
+
+            for (int i = 0; i < rows.Rows; i++)
+            {
+                largest = Math.Max(largest, Math.Abs(TensorPrimitives.MaxMagnitude<float>(rows.Row(i))));
             }
         }
 

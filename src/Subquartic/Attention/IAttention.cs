@@ -24,4 +24,9 @@ public interface IAttention
     /// <returns>How it was computed, and how well.</returns>
     /// <exception cref="ArgumentException">The shapes do not fit together.</exception>
     Certificate Attend(in AttentionInput input, HeadTensor output);
+
+    /// <summary>Attention of one layer whose keys grow from call to call, as they do in next-scale generation; strategies that keep nothing between
+    /// calls need not override it.</summary>
+    /// <returns>A companion with a state of its own; it ends before this strategy does.</returns>
+    IAttentionSequence CreateSequence() => new IndependentCalls(this);
 }

@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
 using Subquartic.Numerics.Threading;
@@ -14,120 +13,119 @@ namespace Subquartic.Attention;
 public sealed class LowRankAttention : IAttention, IDisposable
 {
     private readonly KernelSet _kernels;
+    private readonly LowRankScratch _scratch = new();
     private readonly LowRankHead _head;
-    private readonly ConcurrentBag<LowRankWorkspace> _workspaces = [];
-    private FloatBuffer _moments = new(0);
+
+    /// <summary>Creates the strategy with all reductions.</summary>
+    /// <param name="kernels">The kernels that compute.</param>
+    /// <param name="tolerance">Largest error of any output entry, as a fraction of the range of V; above 0.</param>
+    /// <exception cref="ArgumentOutOfRangeException">The tolerance is not positive.</exception>
+    public LowRankAttention(KernelSet kernels, double tolerance)
+        : this(kernels, new LowRankOptions { Tolerance = tolerance })
+    {
+    }
 
     /// <summary>Creates the strategy.</summary>
     /// <param name="kernels">The kernels that compute.</param>
-    /// <param name="tolerance">Largest error of any output entry, as a fraction of the range of V (largest minus smallest value of
-    /// a column, over the keys of the head); above 0.</param>
+    /// <param name="options">Tolerance and reductions.</param>
     /// <exception cref="ArgumentOutOfRangeException">The tolerance is not positive.</exception>
-    public LowRankAttention(KernelSet kernels, double tolerance)
+    public LowRankAttention(KernelSet kernels, LowRankOptions options)
     {
         ArgumentNullException.ThrowIfNull(kernels);
-        if (!(tolerance > 0))
+        ArgumentNullException.ThrowIfNull(options);
+        if (!(options.Tolerance > 0))
         {
-            throw new ArgumentOutOfRangeException(nameof(tolerance), tolerance, "must be above 0");
+            throw new ArgumentOutOfRangeException(nameof(options), options.Tolerance, "the tolerance must be above 0");
         }
 
         _kernels = kernels;
-        Tolerance = tolerance;
-        _head = new LowRankHead(kernels);
+        Options = options;
+        _head = new LowRankHead(kernels, options, _scratch);
     }
 
     /// <inheritdoc/>
     public string Name => "low-rank";
 
-    /// <summary>Largest error of any output entry, as a fraction of the range of V.</summary>
-    public double Tolerance { get; }
+    /// <summary>Tolerance and reductions.</summary>
+    public LowRankOptions Options { get; }
+
+    /// <summary>What was found out about the last head of the last call.</summary>
+    public LowRankDiagnosis Diagnosis => _head.Diagnosis;
 
     /// <inheritdoc/>
     /// <remarks>One call at a time. The bound covers all heads and rows, those computed exactly with their rounding.</remarks>
-    public Certificate Attend(in AttentionInput input, HeadTensor output)
+    public Certificate Attend(in AttentionInput input, HeadTensor output) => Attend(input, output, null);
+
+    /// <summary>A cache of moments for one layer.</summary>
+    /// <returns>The cache; it ends before this strategy does.</returns>
+    public LowRankSequence CreateSequence() => new(this);
+
+    /// <inheritdoc/>
+    IAttentionSequence IAttention.CreateSequence() => CreateSequence();
+
+    /// <summary>Frees the working memory.</summary>
+    public void Dispose() => _scratch.Dispose();
+
+    /// <summary>A head that keeps its moments from call to call.</summary>
+    internal LowRankHead CreateHead() => new(_kernels, Options, _scratch);
+
+    /// <summary>Computes attention, with heads that know the keys of earlier calls or with one that knows none.</summary>
+    internal Certificate Attend(in AttentionInput input, HeadTensor output, LowRankHead[]? states)
     {
+        int heads = input.Queries.Batch * input.Queries.Heads;
         double bound = 0;
+        int absorbed = Math.Min(input.Keys.Rows, states?.Max(state => state.Absorbed) ?? 0);
+        if (LowRankHead.TooFew(input.Queries.Rows, input.Keys.Rows, absorbed, input.Keys.Width, input.Values.Width, Options) is { } few)
+        {
+            AttendExactly(input, output, ref bound);
+            long all = (long)heads * input.Queries.Rows;
+            return new Certificate(bound, AttentionPath.Exact, few, heads, heads, all, all);
+        }
+
         int exactHeads = 0;
         long exactRows = 0;
         string reason = "";
+        LowRankDiagnosis last = default;
         for (int b = 0; b < input.Queries.Batch; b++)
         {
             for (int h = 0; h < input.Queries.Heads; h++)
             {
                 var one = new AttentionInput(Head(input.Queries, b, h), Head(input.Keys, b, h), Head(input.Values, b, h), input.Scale);
-                string? refusal = AttendHead(one, output[b, h], ref bound);
+                LowRankHead head = states?[(b * input.Queries.Heads) + h] ?? _head;
+                if (states is null)
+                {
+                    head.Clear();
+                }
+
+                string? refusal = head.Attend(input.Queries[b, h], input.Keys[b, h], input.Values[b, h], input.Scale, output[b, h]);
                 if (refusal is null)
                 {
-                    exactRows += _head.ExactRows.Count;
+                    bound = Math.Max(bound, head.ErrorBound);
+                    exactRows += _scratch.ExactRows.Count;
+                    last = head.Diagnosis;
+                    AttendRowsExactly(one, output[b, h], ref bound);
                 }
                 else
                 {
                     reason = refusal;
                     exactRows += input.Queries.Rows;
                     exactHeads++;
+                    AttendExactly(one, HeadTensor.Interleaved(output[b, h], 1, 1), ref bound);
                 }
             }
         }
 
-        int heads = input.Queries.Batch * input.Queries.Heads;
         AttentionPath path = exactHeads == heads ? AttentionPath.Exact : exactRows == 0 ? AttentionPath.LowRank : AttentionPath.LowRankWithExactRows;
         return new Certificate(
-            bound, path, exactHeads > 0 ? reason : $"degree {_head.Basis!.Degree}, {_head.Basis.Count} features",
+            bound, path, exactHeads > 0 ? reason : $"degree {last.Degree}, {last.Features} features",
             heads, exactHeads, (long)heads * input.Queries.Rows, exactRows);
 
         static HeadTensor Head(HeadTensor x, int image, int head) => HeadTensor.Interleaved(x[image, head], 1, 1);
     }
 
-    /// <summary>Frees the working memory.</summary>
-    public void Dispose()
-    {
-        _moments.Dispose();
-        while (_workspaces.TryTake(out LowRankWorkspace? work))
-        {
-            work.Dispose();
-        }
-    }
-
-    /// <summary>Computes one head and raises the bound to its own; returns why it was computed exactly, or null.</summary>
-    private string? AttendHead(in AttentionInput input, Matrix output, ref double bound)
-    {
-        Matrix queries = input.Queries[0, 0];
-        Matrix keys = input.Keys[0, 0];
-        Matrix values = input.Values[0, 0];
-        string? refusal = _head.Begin(queries, keys, values, input.Scale, output);
-        if (refusal is null && !_head.Choose(Tolerance))
-        {
-            refusal = $"scores within ±{_head.HalfRange:g3} need more features than {queries.Rows} queries and {keys.Rows} keys repay";
-        }
-
-        if (refusal is not null)
-        {
-            AttendExactly(input, output, ref bound);
-            return refusal;
-        }
-
-        bound = Math.Max(bound, _head.ErrorBound);
-        int features = _head.Basis!.Count;
-        int columns = _head.ColumnCount;
-        if (_moments.Length < (long)_head.Chunks * features * columns)
-        {
-            _moments.Dispose();
-            _moments = new FloatBuffer((long)_head.Chunks * features * columns);
-        }
-
-        Matrix moments = _moments.Matrix(_head.Chunks * features, columns);
-        var sum = new SumBody(this, moments);
-        _kernels.Pool.Run(_head.Chunks, ref sum);
-        _head.JoinChunks(moments);
-        var answer = new AnswerBody(this);
-        _kernels.Pool.Run(_head.QueryBlocks, ref answer);
-        AttendRowsExactly(input, output, ref bound);
-        return null;
-    }
-
     private void AttendRowsExactly(in AttentionInput input, Matrix output, ref double bound)
     {
-        List<int> rows = _head.ExactRows;
+        List<int> rows = _scratch.ExactRows;
         if (rows.Count == 0)
         {
             return;
@@ -142,39 +140,17 @@ public sealed class LowRankAttention : IAttention, IDisposable
             queries.Row(rows[i]).CopyTo(gathered.Row(i));
         }
 
-        AttendExactly(input with { Queries = HeadTensor.Interleaved(gathered, 1, 1) }, result, ref bound);
+        AttendExactly(input with { Queries = HeadTensor.Interleaved(gathered, 1, 1) }, HeadTensor.Interleaved(result, 1, 1), ref bound);
         for (int i = 0; i < rows.Count; i++)
         {
             result.Row(i).CopyTo(output.Row(rows[i]));
         }
     }
 
-    private void AttendExactly(in AttentionInput input, Matrix output, ref double bound)
+    private void AttendExactly(in AttentionInput input, HeadTensor output, ref double bound)
     {
-        _kernels.Attention(input.Queries, input.Keys, input.Values, input.Scale, HeadTensor.Interleaved(output, 1, 1));
+        _kernels.Attention(input.Queries, input.Keys, input.Values, input.Scale, output);
         double rounding = ExactAttention.RoundingBound(input);
         bound = Math.Max(bound, double.IsNaN(rounding) ? double.PositiveInfinity : rounding);
-    }
-
-    private LowRankWorkspace Rent() => _workspaces.TryTake(out LowRankWorkspace? work) ? work : new LowRankWorkspace();
-
-    private readonly struct SumBody(LowRankAttention owner, Matrix moments) : IParallelBody
-    {
-        public void Invoke(int task)
-        {
-            LowRankWorkspace work = owner.Rent();
-            owner._head.SumKeys(task, moments, work);
-            owner._workspaces.Add(work);
-        }
-    }
-
-    private readonly struct AnswerBody(LowRankAttention owner) : IParallelBody
-    {
-        public void Invoke(int task)
-        {
-            LowRankWorkspace work = owner.Rent();
-            owner._head.AnswerQueries(task, work);
-            owner._workspaces.Add(work);
-        }
     }
 }

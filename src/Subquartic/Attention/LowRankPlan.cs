@@ -1,32 +1,76 @@
+using System.Numerics.Tensors;
 using Subquartic.Criteria;
+using Subquartic.Numerics.Kernels;
 
 namespace Subquartic.Attention;
 
 /// <summary>Which rows of a head polynomials serve, of which degree, and how well: the cost model and the bound of
 /// <see cref="LowRankHead"/>.</summary>
-/// <remarks>Rows are sorted into classes by rho, the half-range of their scores, eight equal steps an octave. All that is decided is
-/// decided by class, from its largest rho and the largest box of it and of all lower classes, so that a row may also use the
-/// polynomial of a higher class that passes.</remarks>
+/// <remarks>Rows are sorted into classes by rho, the half-range of their scores, eight equal steps an octave; a row has the polynomial of its class.</remarks>
 internal sealed class LowRankPlan
 {
+    /// <summary>Number of classes.</summary>
+    public const int ClassCount = ((4 - LowestExponent) * 8) + 2;
+
     private const int LowestExponent = -6;
 
     // A double without its last 49 bits counts the steps: exponent and three bits of the fraction.
     private const int StepShift = 49;
     private const long LowestStep = (1023L + LowestExponent) << 3;
-    /// <summary>Number of classes.</summary>
-    public const int ClassCount = ((4 - LowestExponent) * 8) + 2;
+    // Where speed does not count, a row is left to exact attention only when no polynomial serves it.
+    private const double Reluctance = 1e9;
     private const double UnitRoundoff = 1.0 / (1 << 24);
 
-    private readonly int[] _rows = new int[ClassCount];
-    private readonly double[] _box = new double[ClassCount];
-    private readonly double[] _bounds = new double[ClassCount];
-    private readonly ExpPolynomial?[] _polynomials = new ExpPolynomial?[ClassCount];
-    private double _boxBar;
-    private int _tokensPerSum;
+    private readonly ClassTally[] _classes = new ClassTally[ClassCount];
+    private readonly Serving[] _serving = new Serving[ClassCount];
+    private readonly Serving[] _best = new Serving[ClassCount];
 
-    /// <summary>Degree chosen by <see cref="Choose"/>.</summary>
+    /// <summary>What a head is like.</summary>
+    /// <param name="Queries">L.</param>
+    /// <param name="Keys">S.</param>
+    /// <param name="NewKeys">Those whose features are not in the moments yet.</param>
+    /// <param name="InputWidth">d, of rows of Q and K.</param>
+    /// <param name="Width">p, of coordinates.</param>
+    /// <param name="ValueWidth">c_v.</param>
+    /// <param name="OutlierKeys">Keys whose terms are added exactly.</param>
+    /// <param name="Reach">2 max|v - v0| over the range of V; about 1.</param>
+    /// <param name="Degree">The only degree possible, or 0 when it is free.</param>
+    public readonly record struct Shape(
+        int Queries, int Keys, int NewKeys, int InputWidth, int Width, int ValueWidth, int OutlierKeys, double Reach, int Degree);
+
+    /// <summary>The rows of a class.</summary>
+    public struct ClassTally
+    {
+        /// <summary>Their number.</summary>
+        public int Rows;
+
+        /// <summary>Largest sum_l |q_l| max_j |k_jl|, over the keys in the moments.</summary>
+        public double Box;
+
+        /// <summary>Largest perturbation of a score by rounding of coordinates and by projection.</summary>
+        public double Delta;
+
+        /// <summary>Largest |q_l|.</summary>
+        public double Reach;
+
+        /// <summary>Adds rows.</summary>
+        public void Merge(in ClassTally other)
+        {
+            Rows += other.Rows;
+            Box = Math.Max(Box, other.Box);
+            Delta = Math.Max(Delta, other.Delta);
+            Reach = Math.Max(Reach, other.Reach);
+        }
+    }
+
+    /// <summary>Largest degree in use.</summary>
     public int Degree { get; private set; }
+
+    /// <summary>Predicted cost, in multiply-adds of exact attention.</summary>
+    public double Cost { get; private set; }
+
+    /// <summary>Bound of the rows that polynomials serve, as a fraction of the range of V.</summary>
+    public double ErrorBound { get; private set; }
 
     /// <summary>The class of a row.</summary>
     /// <param name="rho">Bound on the absolute value of its scores.</param>
@@ -38,60 +82,39 @@ internal sealed class LowRankPlan
     }
 
     /// <summary>Forgets the rows.</summary>
-    /// <param name="boxBar">sum_l |qbar_l| max_j |k_jl|.</param>
-    /// <param name="tokensPerSum">T: tokens summed in float32.</param>
-    public void Clear(double boxBar, int tokensPerSum)
-    {
-        (_boxBar, _tokensPerSum) = (boxBar, tokensPerSum);
-        Array.Clear(_rows);
-        Array.Clear(_box);
-        Array.Clear(_polynomials);
-    }
+    public void Clear() => Array.Clear(_classes);
 
-    /// <summary>Counts a row.</summary>
-    /// <param name="rowClass">Its class.</param>
-    /// <param name="box">sum_l |q_il| max_j |k_jl|.</param>
-    public void Add(byte rowClass, double box)
+    /// <summary>Adds rows.</summary>
+    /// <param name="tallies">One for each class.</param>
+    public void Add(ReadOnlySpan<ClassTally> tallies)
     {
-        _rows[rowClass]++;
-        _box[rowClass] = Math.Max(_box[rowClass], box);
-    }
-
-    /// <summary>Chooses the degree that needs the fewest multiply-adds, counting the rows that would stay exact.</summary>
-    /// <param name="queries">L.</param>
-    /// <param name="keys">S.</param>
-    /// <param name="width">c.</param>
-    /// <param name="valueWidth">c_v.</param>
-    /// <param name="tolerance">Largest error allowed, as a fraction of the range of V.</param>
-    /// <returns>Whether some degree is cheaper than computing everything exactly.</returns>
-    public bool Choose(int queries, int keys, int width, int valueWidth, double tolerance)
-    {
-        for (int c = 1; c < ClassCount; c++)
+        for (int c = 0; c < ClassCount; c++)
         {
-            _box[c] = Math.Max(_box[c], _box[c - 1]);
+            _classes[c].Merge(tallies[c]);
         }
+    }
 
-        double least = AttentionCost.Exact(queries, keys, width, valueWidth);
+    /// <summary>Chooses the degrees that are cheapest, counting the rows that would stay exact.</summary>
+    /// <param name="shape">The head.</param>
+    /// <param name="options">Tolerance and reductions.</param>
+    /// <returns>Whether polynomials serve any row, and more cheaply than computing everything exactly when that is asked for.</returns>
+    public bool Choose(in Shape shape, LowRankOptions options)
+    {
+        double exact = AttentionCost.ExactTime(shape.Queries, shape.Keys, shape.InputWidth, shape.ValueWidth);
+        double least = options.OnlyWhenFaster ? exact : double.PositiveInfinity;
         Degree = 0;
-        for (int degree = 1; degree <= ExpPolynomial.MaxDegree; degree++)
+        int columns = shape.ValueWidth + 2;
+        (int first, int last) = shape.Degree == 0 ? (1, ExpPolynomial.MaxDegree) : (shape.Degree, shape.Degree);
+        for (int degree = first; degree <= last; degree++)
         {
-            double features = MonomialBasis.CountOf(width, degree);
-            double cost = AttentionCost.LowRank(queries, keys, features, valueWidth);
-            if (cost >= least || features > 1 << 20)
+            double features = MonomialBasis.CountOf(shape.Width, degree);
+            double sums = AttentionCost.FeatureTime(shape.NewKeys, features, shape.ValueWidth);
+            if (features * columns > 1 << 24 || sums >= least)
             {
                 break;
             }
 
-            long failing = _rows[^1];
-            for (int c = 0; c < ClassCount - 1; c++)
-            {
-                if (_rows[c] > 0 && Bound(c, 1.1 * ExpPolynomial.EstimateError(HalfRange(c), degree), Math.Exp(_box[c]), degree, features) > tolerance)
-                {
-                    failing += _rows[c];
-                }
-            }
-
-            cost += AttentionCost.Exact(failing, keys, width, valueWidth);
+            double cost = sums + Serve(shape, options, degree, certify: false);
             if (cost < least)
             {
                 (least, Degree) = (cost, degree);
@@ -103,43 +126,136 @@ internal sealed class LowRankPlan
             return false;
         }
 
-        double count = MonomialBasis.CountOf(width, Degree);
+        double newFeatures = AttentionCost.FeatureTime(shape.NewKeys, MonomialBasis.CountOf(shape.Width, Degree), shape.ValueWidth);
+        Cost = newFeatures + Serve(shape, options, Degree, certify: true);
+        Array.Copy(_serving, _best, ClassCount);
+        ErrorBound = 0;
         bool any = false;
-        for (int c = 0; c < ClassCount - 1; c++)
+        for (int c = 0; c < ClassCount; c++)
         {
-            if (_rows[c] > 0)
+            if (_classes[c].Rows > 0 && _best[c].Degree > 0)
             {
-                ExpPolynomial polynomial = ExpPolynomial.Fit(HalfRange(c), Degree);
-                _bounds[c] = Bound(c, polynomial.Error, polynomial.EvaluateAbsolute(_box[c]), Degree, count);
-                _polynomials[c] = _bounds[c] <= tolerance ? polynomial : null;
-                any |= _bounds[c] <= tolerance;
+                any = true;
+                ErrorBound = Math.Max(ErrorBound, _best[c].Bound);
             }
         }
 
-        return any;
+        return any && (!options.OnlyWhenFaster || Cost < exact);
     }
 
-    /// <summary>The polynomial of a class with rows; null when the class stays exact.</summary>
-    public ExpPolynomial? Polynomial(int rowClass) => _polynomials[rowClass];
+    /// <summary>Degree of the polynomial of a class with rows; 0 when they stay exact.</summary>
+    public int DegreeOf(int rowClass) => _best[rowClass].Degree;
 
-    /// <summary>The bound of the rows that use the polynomial of a class, as a fraction of the range of V.</summary>
-    public double Bound(int rowClass) => _bounds[rowClass];
+    /// <summary>Coefficients c_m m! of the polynomial of a class, in float32.</summary>
+    public ReadOnlySpan<float> Coefficients(int rowClass) => _best[rowClass].Coefficients;
+
+    /// <summary>Number of rows in a class.</summary>
+    public int Rows(int rowClass) => _classes[rowClass].Rows;
 
     private static double HalfRange(int rowClass) => BitConverter.Int64BitsToDouble((rowClass + LowestStep) << StepShift);
 
-    /// <summary>The bound of the remarks of <see cref="LowRankHead"/>, as a fraction of the range of V, without its last terms.</summary>
-    private double Bound(int rowClass, double epsilon, double absolute, int degree, double features)
+    /// <summary>Finds the polynomial of each class and returns the cost of the queries, without that of the sums over keys.</summary>
+    private double Serve(in Shape shape, LowRankOptions options, int largest, bool certify)
     {
-        double box = _box[rowClass];
-        if (!(epsilon < 1) || degree * Math.Log2(Math.Max(1, 2 * box)) > 60)
+        double cost = AttentionCost.TokenTime(shape.Queries, shape.NewKeys, shape.InputWidth, shape.ValueWidth)
+            + AttentionCost.ExactTime(shape.Queries, shape.OutlierKeys, shape.Width, shape.ValueWidth);
+        long failing = 0;
+        var all = default(ClassTally);
+        bool refused = false;
+        for (int c = 0; c < ClassCount; c++)
+        {
+            _serving[c] = default;
+            if (_classes[c].Rows == 0)
+            {
+                continue;
+            }
+
+            if (options.Reductions.RowPolynomials)
+            {
+                for (int degree = 1; degree <= largest && _serving[c].Degree == 0; degree++)
+                {
+                    _serving[c] = Try(c, _classes[c], degree, shape, options.Tolerance, certify);
+                }
+            }
+            else if (!refused)
+            {
+                // One polynomial for all rows: that of the highest class that it serves with all below.
+                all.Merge(_classes[c]);
+                Serving serving = Try(c, all, largest, shape, options.Tolerance, certify);
+                refused = serving.Degree == 0;
+                if (!refused)
+                {
+                    Array.Fill(_serving, serving, 0, c + 1);
+                }
+            }
+
+            if (_serving[c].Degree > 0)
+            {
+                cost += AttentionCost.FeatureTime(_classes[c].Rows, MonomialBasis.CountOf(shape.Width, _serving[c].Degree), shape.ValueWidth);
+            }
+            else
+            {
+                failing += _classes[c].Rows;
+            }
+        }
+
+        return failing == 0 ? cost
+            : !options.Reductions.RowFallback ? double.PositiveInfinity
+            : cost + (AttentionCost.ExactTime(failing, shape.Keys, shape.InputWidth, shape.ValueWidth) * (options.OnlyWhenFaster ? 1 : Reluctance));
+    }
+
+    /// <summary>The polynomial of one degree for rows of a class; degree 0 when its bound is above the tolerance.</summary>
+    private static Serving Try(int rowClass, in ClassTally rows, int degree, in Shape shape, double tolerance, bool certify)
+    {
+        if (rowClass == ClassCount - 1 || degree * Math.Log2(Math.Max(1, rows.Reach)) > 60)
+        {
+            return default;
+        }
+
+        double features = MonomialBasis.CountOf(shape.Width, degree);
+        double estimate = Bound(rowClass, rows, 1.1 * ExpPolynomial.EstimateError(HalfRange(rowClass), degree), Math.Exp(rows.Box), degree, features, shape);
+        if (!certify)
+        {
+            return estimate <= tolerance ? new Serving(degree, estimate, []) : default;
+        }
+
+        if (!(estimate <= 1.3 * tolerance))
+        {
+            return default; // the estimate is never so wrong
+        }
+
+        ExpPolynomial polynomial = ExpPolynomial.Fit(HalfRange(rowClass), degree);
+        double bound = Bound(rowClass, rows, polynomial.Error, polynomial.EvaluateAbsolute(rows.Box), degree, features, shape);
+        if (!(bound <= tolerance))
+        {
+            return default;
+        }
+
+        var coefficients = new float[degree + 1];
+        double factorial = 1;
+        for (int m = 0; m <= degree; m++)
+        {
+            factorial *= Math.Max(1, m);
+            coefficients[m] = (float)(polynomial.Coefficients[m] * factorial);
+        }
+
+        return new Serving(degree, bound, coefficients);
+    }
+
+    /// <summary>The bound of the remarks of <see cref="LowRankHead"/>, as a fraction of the range of V, without its last terms.</summary>
+    private static double Bound(int rowClass, in ClassTally rows, double epsilon, double absolute, int degree, double features, in Shape shape)
+    {
+        if (!(epsilon < 1))
         {
             return double.PositiveInfinity;
         }
 
-        double roundings = (2 * degree) + _tokensPerSum + features + 16;
+        double roundings = (3 * degree) + Math.Min(LowRankHead.SumTokens / 16, (shape.Keys + 15) / 16) + features + 40;
         double gamma = roundings * UnitRoundoff / (1 - (roundings * UnitRoundoff));
         double eta = gamma * absolute * Math.Exp(HalfRange(rowClass)) / (1 - epsilon);
-        double delta = (UnitRoundoff * ((2 * box) + _boxBar) * (1 + 1e-3)) + (4 * UnitRoundoff);
-        return eta < 1 ? Math.Tanh((delta / 2) + (Math.Atanh(epsilon) / 2)) + (eta / (1 - eta)) : double.PositiveInfinity;
+        return eta < 1 ? Math.Tanh((rows.Delta / 2) + (Math.Atanh(epsilon) / 2)) + (shape.Reach * eta / (1 - eta)) : double.PositiveInfinity;
     }
+
+    /// <summary>What serves a class: a polynomial, or nothing when the degree is 0.</summary>
+    private readonly record struct Serving(int Degree, double Bound, float[] Coefficients);
 }

@@ -6,7 +6,7 @@ namespace Subquartic.Attention;
 /// reported and models analysed.</summary>
 /// <param name="inner">The strategy that computes; disposed with this one when it can be.</param>
 /// <param name="observe">Called after each call, on its thread.</param>
-public sealed class ProbedAttention(IAttention inner, ProbedAttention.Observer observe) : IAttention, IDisposable
+public sealed class ProbedAttention(IAttention inner, ProbedAttention.Observer observe) : IAttentionSequence
 {
     /// <summary>Looks at a call that is done.</summary>
     /// <param name="input">Queries, keys, values and scale.</param>
@@ -23,6 +23,12 @@ public sealed class ProbedAttention(IAttention inner, ProbedAttention.Observer o
         observe(input, certificate);
         return certificate;
     }
+
+    /// <inheritdoc/>
+    public IAttentionSequence CreateSequence() => new ProbedAttention(inner.CreateSequence(), observe);
+
+    /// <inheritdoc/>
+    public void Clear() => (inner as IAttentionSequence)?.Clear();
 
     /// <inheritdoc/>
     public void Dispose() => (inner as IDisposable)?.Dispose();

@@ -98,6 +98,54 @@ public static class AttentionCost
     /// <returns>(L + S) r (c_v + 2).</returns>
     public static double LowRank(double queries, double keys, double features, int valueWidth) => (queries + keys) * features * (valueWidth + 2);
 
+    /// <summary>Predicted time of exact attention of one head, in multiply-adds of its kernel at full width. Unlike <see cref="Exact"/> it counts the
+    /// exponential of a pair, about as long as <see cref="ExponentialTime"/> multiply-adds.</summary>
+    /// <param name="queries">L.</param>
+    /// <param name="keys">S.</param>
+    /// <param name="width">c.</param>
+    /// <param name="valueWidth">c_v.</param>
+    /// <returns>L S (c + c_v + <see cref="ExponentialTime"/>).</returns>
+    public static double ExactTime(double queries, double keys, int width, int valueWidth) => queries * keys * (width + valueWidth + ExponentialTime);
+
+    /// <summary>Predicted time of the features of tokens and their products with values or moments, in the unit of <see cref="ExactTime"/>.</summary>
+    /// <param name="tokens">Queries or keys.</param>
+    /// <param name="features">r.</param>
+    /// <param name="valueWidth">c_v.</param>
+    /// <returns>tokens r (c_v + 2) <see cref="FeatureFactor"/>.</returns>
+    public static double FeatureTime(double tokens, double features, int valueWidth) => tokens * features * (valueWidth + 2) * FeatureFactor;
+
+    /// <summary>Predicted time of what low-rank attention does besides, in the unit of <see cref="ExactTime"/>: centring and measuring of every token,
+    /// and starting its passes.</summary>
+    /// <param name="queries">L.</param>
+    /// <param name="keys">Keys that are new.</param>
+    /// <param name="width">c.</param>
+    /// <param name="valueWidth">c_v.</param>
+    /// <returns>The time.</returns>
+    public static double TokenTime(double queries, double keys, int width, int valueWidth) =>
+        PassTime + ((queries + keys) * (width + valueWidth) * TokenFactor);
+
+    /// <summary>An exponential of the exact kernel in its multiply-adds. Like the three figures below it is fitted to the times that
+    /// <c>limits scaling --threads 1</c> shows at n = 16 to 128 (Zen 5, AVX-512), which they predict within a fifth; only the choice between the two ways
+    /// depends on them.</summary>
+    public const double ExponentialTime = 12;
+
+    /// <summary>A multiply-add of <see cref="FeatureTime"/> in those of the exact kernel.</summary>
+    public const double FeatureFactor = 1;
+
+    /// <summary>A coordinate or value of a token in multiply-adds of the exact kernel.</summary>
+    public const double TokenFactor = 150;
+
+    /// <summary>What a call costs however few its tokens are.</summary>
+    public const double PassTime = 5e6;
+
+    /// <summary>Multiply-adds of the second stage: each of K maps is enlarged to n x n by 16 taps and convolved with a 3 x 3 kernel.</summary>
+    /// <param name="side">n.</param>
+    /// <param name="scales">K.</param>
+    /// <param name="channels">C.</param>
+    /// <returns>n^2 (16 C + 9 C^2) K.</returns>
+    public static double FeatureMap(int side, int scales, int channels) =>
+        (double)side * side * ((16.0 * channels) + (9.0 * channels * channels)) * scales;
+
     /// <summary>Number of tokens, queries and keys alike, from which low-rank attention needs fewer multiply-adds than exact.</summary>
     /// <param name="features">r.</param>
     /// <param name="width">c.</param>

@@ -11,7 +11,7 @@ namespace Subquartic.Models;
 public sealed class VarRun : IDisposable
 {
     private readonly VarModel _model;
-    private readonly IAttention _attention;
+    private readonly IAttentionSequence[] _attention;
     private readonly KvCache _cache;
     private readonly VarWorkspace _workspace;
     private readonly FloatBuffer _logits;
@@ -26,7 +26,7 @@ public sealed class VarRun : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(rows);
         VarConfig config = model.Config;
         _model = model;
-        _attention = attention;
+        _attention = [.. Enumerable.Range(0, config.Depth).Select(_ => attention.CreateSequence())];
         _tokensPerPass = tokensPerPass;
         _labels = new int[rows];
         _cache = new KvCache(config, rows);
@@ -83,6 +83,11 @@ public sealed class VarRun : IDisposable
             }
         }
 
+        foreach (IAttentionSequence sequence in _attention)
+        {
+            sequence.Clear();
+        }
+
         Images = labels.Length;
         Rows = rows;
         Scale = 0;
@@ -114,6 +119,11 @@ public sealed class VarRun : IDisposable
     /// <summary>Frees the memory.</summary>
     public void Dispose()
     {
+        foreach (IAttentionSequence sequence in _attention)
+        {
+            sequence.Dispose();
+        }
+
         _cache.Dispose();
         _workspace.Dispose();
         _logits.Dispose();
@@ -134,7 +144,7 @@ public sealed class VarRun : IDisposable
         for (int i = 0; i < _model.Blocks.Count; i++)
         {
             cancellation.ThrowIfCancellationRequested();
-            _model.Blocks[i].Forward(x, range, Modulation(i), _cache[i, Rows], _attention, _workspace);
+            _model.Blocks[i].Forward(x, range, Modulation(i), _cache[i, Rows], _attention[i], _workspace);
         }
 
         cancellation.ThrowIfCancellationRequested();

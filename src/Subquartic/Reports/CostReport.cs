@@ -1,5 +1,6 @@
 using Subquartic.Criteria;
 using Subquartic.Generation;
+using Subquartic.Models;
 
 namespace Subquartic.Reports;
 
@@ -12,8 +13,14 @@ namespace Subquartic.Reports;
 /// <param name="Exact">Multiply-adds of exact attention.</param>
 /// <param name="LowRank">Multiply-adds with one cache of moments: each token enters it once and is answered once.</param>
 /// <param name="Regime">"fast", "crossover" (within a factor of 2) or "quartic".</param>
+/// <param name="KeyValueBytes">Memory of the keys and values of the head, as float32.</param>
+/// <param name="MomentBytes">Memory of its moments, as float64; the same for all sides.</param>
+/// <param name="FeatureMap">Multiply-adds of the second stage with the released 32 channels: every scale enlarged (16 taps) and convolved (3 x 3).</param>
+/// <param name="DecoderConvolutions">Multiply-adds of the convolutions of the released decoder.</param>
+/// <param name="DecoderAttention">Multiply-adds of its four attention blocks of 640 channels, exactly.</param>
 public sealed record CostRow(
-    int Side, int Tokens, double RecomputePairs, double Pairs, double RasterPairs, double Exact, double LowRank, string Regime);
+    int Side, int Tokens, double RecomputePairs, double Pairs, double RasterPairs, double Exact, double LowRank, string Regime,
+    double KeyValueBytes, double MomentBytes, double FeatureMap, double DecoderConvolutions, double DecoderAttention);
 
 /// <summary>The calculator: what scores, width and tolerance demand, and where low-rank attention begins to pay.</summary>
 /// <param name="Width">d, of queries, keys and values.</param>
@@ -63,10 +70,16 @@ public sealed record CostReport(
         int side = 1 << exponent;
         ScaleSchedule scales = ScaleSchedule.Square([.. Enumerable.Range(0, exponent + 1).Select(k => 1 << k)]);
         double pairs = AttentionCost.KvCachedPairs(scales);
+        VqVaeConfig vae = VqVaeConfig.Released;
+        double tokens = scales.Last.Tokens;
+        int channels = vae.BaseChannels * vae.ChannelMultipliers[^1];
+        double decoderAttention = (vae.ResidualBlocks + 2) * AttentionCost.Exact(tokens, tokens, channels, channels);
         double exact = pairs * 2 * width;
         double lowRank = features is { } r ? AttentionCost.LowRank(scales.Tokens, scales.Tokens, r, width) : double.PositiveInfinity;
         return new CostRow(
             side, scales.Tokens, AttentionCost.RecomputePairs(scales), pairs, AttentionCost.RasterCachedPairs(side), exact, lowRank,
-            2 * lowRank <= exact ? "fast" : lowRank < 2 * exact ? "crossover" : "quartic");
+            2 * lowRank <= exact ? "fast" : lowRank < 2 * exact ? "crossover" : "quartic",
+            2.0 * sizeof(float) * width * scales.Tokens, features is { } count ? count * (width + 1) * sizeof(double) : double.PositiveInfinity,
+            AttentionCost.FeatureMap(side, exponent + 1, vae.CodeChannels), (vae.DecoderFlops(scales.Last) / 2.0) - decoderAttention, decoderAttention);
     }
 }

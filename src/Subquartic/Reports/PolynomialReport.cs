@@ -16,6 +16,9 @@ public sealed record PolynomialErrorRow(int Degree, double PolynomialError, doub
 /// <param name="Rows">Rising degree, until the error is that of rounding.</param>
 public sealed record PolynomialReport(double HalfRange, int Queries, int Keys, IReadOnlyList<PolynomialErrorRow> Rows)
 {
+    /// <summary>Whole heads and their certificates, or null when they were not asked for.</summary>
+    public CertificateReport? Certificates { get; init; }
+
     private const int MaxDegree = 40, QueryCount = 64, KeyCount = 256;
 
     /// <summary>Measures.</summary>

@@ -73,6 +73,41 @@ public class LowRankAttentionTests
         Assert.Equal(AttentionPath.Exact, attention.Attend(new AttentionInput(head, head, head, 1), Head(output, 2000, 4)).Path);
     }
 
+    [Theory]
+    [InlineData(1e-4, AttentionPath.LowRank)]
+    [InlineData(1, AttentionPath.Exact)]
+    public void A_head_as_wide_as_the_decoders_is_projected_when_few_directions_hold_it(double rest, AttentionPath path)
+    {
+        const int tokens = 1500, width = 640;
+        var random = new Random(3);
+        using FloatBuffer q = Flat(), k = Flat(), v = Fill(random, tokens, 6, 1, 0);
+        using var output = new FloatBuffer(tokens * 6);
+        using var expected = new FloatBuffer(tokens * 6);
+        var input = new AttentionInput(Head(q, tokens, width), Head(k, tokens, width), Head(v, tokens, 6), 1f / width);
+        using var attention = new LowRankAttention(KernelSet.Best, 1e-2);
+        Certificate certificate = attention.Attend(input, Head(output, tokens, 6));
+        Judge.Attention(input.Queries, input.Keys, input.Values, input.Scale, Head(expected, tokens, 6));
+        double error = output.Span().ToArray().Zip(expected.Span().ToArray(), (a, b) => Math.Abs((double)a - b)).Max();
+        Assert.Equal(path, certificate.Path);
+        Assert.InRange(error, 0, certificate.ErrorBound + 1e-6);
+        Assert.True(path == AttentionPath.Exact || attention.Diagnosis.Width is >= 1 and <= 8);
+
+        FloatBuffer Flat()
+        {
+            FloatBuffer buffer = Fill(random, tokens, width, rest, 0);
+            for (int i = 0; i < tokens; i++)
+            {
+                double a = (2 * random.NextDouble()) - 1, b = (2 * random.NextDouble()) - 1;
+                for (int l = 0; l < width; l++)
+                {
+                    buffer.Span()[(i * width) + l] += (float)((a * Math.Cos(l)) + (b * Math.Sin(l)));
+                }
+            }
+
+            return buffer;
+        }
+    }
+
     private static AttentionPath PathFor(double range)
     {
         var random = new Random(1);

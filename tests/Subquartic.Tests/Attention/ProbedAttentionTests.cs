@@ -20,7 +20,7 @@ public class ProbedAttentionTests
         HeadTensor output = HeadTensor.Interleaved(memory.Matrix(400, 4, 1600), 1, 2);
         var summary = new CertificateSummary();
         using var attention = new ProbedAttention(
-            new LowRankAttention(KernelSet.Best, 1e-2), (in AttentionInput _, in Certificate certificate) => summary.Add(certificate));
+            new LowRankAttention(KernelSet.Best, new LowRankOptions { Tolerance = 1e-2, OnlyWhenFaster = false }), (in AttentionInput _, in Certificate certificate) => summary.Add(certificate));
         Certificate fast = attention.Attend(new AttentionInput(x, x, x, 0.5f), output);
         Certificate refused = attention.Attend(new AttentionInput(x, x, x, 1000), output);
         Assert.Equal("low-rank", attention.Name);

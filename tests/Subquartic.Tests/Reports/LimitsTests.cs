@@ -74,8 +74,53 @@ public class LimitsTests
     {
         ScalingReport report = ScalingReport.Measure(KernelSet.Best, 32, 4, 0.5, 1e-3);
         Assert.Equal([16, 32], report.Points.Select(point => point.Side));
-        Assert.All(report.Points, point => Assert.Equal(AttentionPath.LowRank, point.Path));
+        Assert.Equal(AttentionPath.Exact, report.Points[0].Path); // so few tokens repay nothing
+        Assert.NotEqual(AttentionPath.Exact, report.Points[1].Path);
         Assert.All(report.Points, point => Assert.InRange(point.Difference, 0, point.ErrorBound + 1e-5));
         Assert.True(double.IsFinite(report.Exponent.Exact) && double.IsFinite(report.Exponent.LowRank));
+    }
+
+    [Fact]
+    public void Moments_take_less_memory_than_keys_and_values_and_convolutions_are_counted()
+    {
+        CostRow row = CostReport.Create(128, 8, 0.5, 1e-3).Rows[^1];
+        Assert.Equal((128, 21845, 2.0 * 21845 * 8 * 4, 165.0 * 9 * 8), (row.Side, row.Tokens, row.KeyValueBytes, row.MomentBytes));
+        Assert.Equal(128.0 * 128 * ((16 * 32) + (9 * 32 * 32)) * 8, row.FeatureMap);
+
+        // Four blocks of 2 * 640 multiply-adds a pair; the rest of the decoder grows with the pixels only.
+        Assert.Equal(4.0 * 2 * 640 * Math.Pow(128, 4), row.DecoderAttention);
+        CostRow half = CostReport.Create(64, 8, 0.5, 1e-3).Rows[^1];
+        Assert.Equal(4, row.DecoderConvolutions / half.DecoderConvolutions, 12);
+    }
+
+    [Theory]
+    [InlineData(1, 1e-3)]
+    [InlineData(3, 1e-2)]
+    public void Errors_on_their_way_through_a_network_stay_below_the_chain_of_bounds(double entry, double tolerance)
+    {
+        ChainReport report = ChainReport.Measure(KernelSet.Best, 8, 3, entry, tolerance);
+        Assert.Equal([VarExecution.Recompute, VarExecution.KvCached], report.Runs.Select(run => run.Mode));
+        Assert.All(report.Runs, run =>
+        {
+            Assert.Equal(["scale 1", "scale 2", "scale 3", "scale 4", "feature map", "decoder attention", "image"], run.Rows.Select(row => row.Stage));
+            Assert.Equal(run.Mode == VarExecution.Recompute ? [1, 5, 21, 85, 64, 64, 256] : [1, 4, 16, 64, 64, 64, 256], run.Rows.Select(row => row.Tokens));
+            Assert.All(run.Rows, row => Assert.InRange(row.Measured, 0, row.Certified));
+            Assert.All(run.Curve, point => Assert.InRange(point.Measured, 0, point.Certified));
+            Assert.Contains(run.Rows, row => row.Path == AttentionPath.LowRank);
+            Assert.True(run.Curve[^1].Measured < run.Curve[0].Measured / 100 && run.Curve[^1].Certified < run.Curve[0].Certified / 100);
+            Assert.True(run.Rows[^1].Measured > 1e-9); // an error there is
+        });
+    }
+
+    [Fact]
+    public void Every_reduction_gains_on_its_head()
+    {
+        ReductionReport report = ReductionReport.Measure(KernelSet.Best, 2048, 1e-2);
+        Assert.All(report.Rows, row =>
+        {
+            Assert.True(row.With.Cost < row.Without.Cost || row.Reduction == nameof(LowRankReductions.Rebalancing), $"{row}");
+            Assert.NotEqual(AttentionPath.Exact, row.PathWith);
+            Assert.InRange(row.Error, 0, row.ErrorBound + 1e-5); // exact attention is rounded too
+        });
     }
 }

@@ -1,0 +1,61 @@
+using System.CommandLine;
+using Subquartic.Attention;
+using Subquartic.Numerics.Kernels;
+using Subquartic.Reports;
+
+namespace Subquartic.Cli.Verbs;
+
+/// <summary><c>limits reductions</c>: what centring, rotating, projecting and setting aside gain.</summary>
+internal sealed class LimitsReductionsVerb : LimitsSubcommand
+{
+    private readonly Option<int> _tokens = new Option<int>("--tokens")
+    {
+        Description = "Number of queries and of keys.",
+        HelpName = "number",
+        DefaultValueFactory = _ => 4096,
+    }.Require(value => value is >= 256 and <= 65536, "a whole number, 256 to 65536");
+
+    private readonly Option<double> _tolerance = new Option<double>("--tolerance")
+    {
+        Description = "Largest error of an output, as a fraction of the range of the values.",
+        HelpName = "fraction",
+        DefaultValueFactory = _ => 1e-3,
+    }.Require(value => value is > 0 and < 1, "a number above 0 and below 1");
+
+    private readonly EngineOptions _engine = new();
+
+    public LimitsReductionsVerb()
+        : base(
+            "reductions", "Shows what each reduction of low-rank attention gains on a head that has what it reduces: score range, features, predicted time.",
+            "limits reductions",
+            "limits reductions --tokens 16384 --tolerance 1e-2 --picture reductions.svg")
+    {
+        Add(_tokens);
+        Add(_tolerance);
+        _engine.AddTo(this, withModel: false, withAttention: false);
+        AddOutput();
+    }
+
+    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => Task.Run(
+        () =>
+        {
+            KernelSet kernels = _engine.CreateKernels(options);
+            ReductionReport report = terminal.During(
+                "Measuring", () => ReductionReport.Measure(kernels, options.GetValue(_tokens), options.GetValue(_tolerance), cancellation));
+            Write(report, Documents.Default.ReductionReport, report.Picture, () => Show(report, terminal), options, terminal);
+            return ExitCode.Success;
+        },
+        CancellationToken.None);
+
+    private static void Show(ReductionReport report, Terminal terminal)
+    {
+        Table(
+            terminal, ["reduction", "head", "B", "coordinates", "features", "outliers", "exact rows", "time, of exact", "certified error", "error"],
+            report.Rows.Select(row => (IEnumerable<object>)[
+                row.Reduction, row.Head, Both(row, d => d.HalfRange), Both(row, d => d.Width), Both(row, d => d.Features), Both(row, d => d.OutlierKeys),
+                Both(row, d => d.ExactRows), Both(row, d => d.Cost), row.ErrorBound, row.Error]));
+        terminal.Say($"{report.Tokens} queries and keys, tolerance {Number(report.Tolerance)}; each pair of numbers is without -> with the reduction, all others in use. Times are predicted; 1 means computed exactly.");
+    }
+
+    private static string Both(ReductionRow row, Func<LowRankDiagnosis, double> number) => $"{Number(number(row.Without))} -> {Number(number(row.With))}";
+}
