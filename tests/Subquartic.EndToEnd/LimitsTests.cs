@@ -39,7 +39,7 @@ public sealed class LimitsTests : IDisposable
     [Fact]
     public void Low_rank_attention_draws_the_same_pictures_within_its_certificate()
     {
-        string[] draw = ["generate", "--class", "3", "--count", "2", "--seed", "5", "--json"];
+        string[] draw = ["generate", "--model", CommandLineProcess.TinyModel, "--class", "3", "--count", "2", "--seed", "5", "--json"];
         JsonElement exact = _program.Succeed([.. draw, "--out", "exact"]).Json();
         JsonElement fast = _program.Succeed([.. draw, "--out", "fast", "--attention", "low-rank", "--tolerance", "1e-2"]).Json();
         Assert.Equal("low-rank", fast.GetProperty("model").GetProperty("attention").GetString());
@@ -47,7 +47,7 @@ public sealed class LimitsTests : IDisposable
         Assert.True(certificate.GetProperty("heads").GetInt64() > 0);
         Assert.True(double.IsFinite(certificate.GetProperty("largestBound").GetDouble()));
 
-        // No head of the model in the box meets the criterion at a gain: all is exact, and the tokens are the same.
+        // No head of this model meets the criterion at a gain: all is exact, and the tokens are the same.
         Assert.Equal(0, certificate.GetProperty("lowRankHeads").GetInt64());
         Assert.Equal(Tokens(exact), Tokens(fast));
 
