@@ -35,6 +35,12 @@ internal sealed partial class LowRankHead
 
             MonomialKernels.Gather(_keys, start, count, raw);
             _map.LoadKeys(raw, coordinates, work.Work(width + 1), []);
+            for (int l = 0; l < width && count < Block; l++)
+            {
+                // Zeros lie anywhere from the centre: their monomials might overflow, and infinity times no weight is no number.
+                coordinates.Slice((l * Block) + count, Block - count).Clear();
+            }
+
             weighted[(_values.Columns * Block)..].Clear(); // tokens and columns beyond the last add nothing
             Weigh(start, count, weights);
             MonomialKernels.Gather(_values, start, count, raw);
