@@ -241,8 +241,9 @@ internal sealed partial class LowRankHead
 
         Run(Pass.MeasureKeys, KeyTasks);
         JoinKeys();
-        if (_outliers.Count > 0)
+        if (_outliers.Count > 0 && !extending)
         {
+            // Later calls keep them: neither they nor the map change, and the exponents of older keys are not at hand any more.
             MeasureOutliers();
         }
 
