@@ -7,7 +7,7 @@ internal sealed record CertifiedPlan
     /// <summary>Fewest pairs of a query and a key for which anything is tried.</summary>
     public long LeastPairs { get; init; } = 1L << 20;
 
-    /// <summary>Fewest pairs for which keys are merged: with fewer, building lists costs what they save; measured.</summary>
+    /// <summary>Fewest pairs for which keys are merged: with fewer, building lists costs what they save.</summary>
     public long MergePairs { get; init; } = 1L << 27;
 
     /// <summary>Whether a head may be flat: null asks a sample.</summary>
@@ -20,10 +20,10 @@ internal sealed record CertifiedPlan
     /// shorter lists, larger ones share the cost of building a list.</summary>
     public int TileSize { get; init; } = 192;
 
-    /// <summary>Cost of an entry of a list, per query and multiply-add, over that of exact attention; measured.</summary>
+    /// <summary>Cost of an entry of a list, per query and multiply-add, over that of exact attention: an estimate, which decides speed only.</summary>
     public double ListCost { get; init; } = 1.15;
 
-    /// <summary>Cost of building a list, per key and column, in multiply-adds of exact attention; measured.</summary>
+    /// <summary>Cost of building a list, per key and column, in multiply-adds of exact attention: an estimate, which decides speed only.</summary>
     public double BuildCost { get; init; } = 40;
 
     /// <summary>Largest cost of a list, over that of computing its rows exactly, for which it is made.</summary>
@@ -32,6 +32,6 @@ internal sealed record CertifiedPlan
     /// <summary>Rows of a tile that fail and are few enough for exact attention without another list.</summary>
     public int FewRows { get; init; } = 4;
 
-    /// <summary>Largest guess of the error of merging every leaf, over what is allowed, for which merging is tried; measured.</summary>
+    /// <summary>Largest guess of the error of merging every leaf, over what is allowed, for which merging is tried: chosen, not measured.</summary>
     public double LeafErrorLimit { get; init; } = 8;
 }
