@@ -65,11 +65,10 @@ internal static class CommandLine
             {
                 new TrainVqVaeVerb(), new TrainVarVerb(), new TrainLoraVerb(), new TrainClassifierVerb(),
             },
-            new Command("limits", "Calculates and measures what fast attention can and cannot do; no model is needed.") 
+            new Command("limits", "Calculates and measures what fast attention can and cannot do; no model is needed.")
             {
-                new LimitsReductionsVerb(), new LimitsChainVerb(),
-                new LimitsCostVerb(), new LimitsScalingVerb(), new LimitsPhaseVerb(), new LimitsHardVerb(), new LimitsErrorsVerb(), new LimitsLoraVerb(),
-                new LimitsCertifiedVerb(), new LimitsTensorVerb(), new LimitsRopeVerb(),
+                new LimitsCostVerb(), new LimitsScalingVerb(), new LimitsPhaseVerb(), new LimitsHardVerb(), new LimitsErrorsVerb(), new LimitsReductionsVerb(),
+                new LimitsChainVerb(), new LimitsCertifiedVerb(), new LimitsTensorVerb(), new LimitsRopeVerb(), new LimitsLoraVerb(),
             },
         ];
         foreach (Command verb in verbs)
