@@ -48,11 +48,11 @@ public sealed class LimitsTests : IDisposable
         Assert.True(double.IsFinite(certificate.GetProperty("largestBound").GetDouble()));
 
         // No head of this model meets the criterion at a gain: all is exact, and the tokens are the same.
-        Assert.Equal(0, certificate.GetProperty("lowRankHeads").GetInt64());
+        Assert.Equal(0, certificate.GetProperty("approximatedHeads").GetInt64());
         Assert.Equal(Tokens(exact), Tokens(fast));
 
         JsonElement always = _program.Succeed([.. draw, "--out", "always", "--attention", "low-rank", "--tolerance", "1e-2", "--even-if-slower"]).Json();
-        Assert.True(always.GetProperty("certificate").GetProperty("lowRankRows").GetInt64() > 0); // the first scales have few keys
+        Assert.True(always.GetProperty("certificate").GetProperty("approximatedRows").GetInt64() > 0); // the first scales have few keys
         Assert.True(double.IsFinite(always.GetProperty("certificate").GetProperty("largestBound").GetDouble()));
 
         static int[] Tokens(JsonElement json) =>

@@ -177,7 +177,7 @@ public sealed class TrainTests : IDisposable
         Assert.Equal(adapted, Tokens("--model merged --class 10"));
         _program.Succeed("merge", "--model", "merged", "--adapter", "rocket", "--undo", "--out", "plain");
         Assert.Equal(Tokens($"--model {model} --class 3"), Tokens("--model plain --class 3"));
-        Assert.Equal(1, _program.Run("generate", "--model", "plain", "--class", "10").ExitCode);
+        Assert.Equal(2, _program.Run("generate", "--model", "plain", "--class", "10").ExitCode);
         Assert.Equal(1, _program.Run("merge", "--model", "plain", "--adapter", "rocket", "--undo", "--out", "again").ExitCode);
         Assert.False(Directory.Exists(_program.At("again")));
 
