@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using Subquartic.Numerics.Kernels;
 using Subquartic.Reports;
 
 namespace Subquartic.Cli.Verbs;
@@ -22,14 +21,7 @@ internal sealed class LimitsCertifiedVerb : LimitsSubcommand
         DefaultValueFactory = _ => 64,
     }.Require(value => value is >= 1 and <= 256, "a whole number, 1 to 256");
 
-    private readonly Option<double> _tolerance = new Option<double>("--tolerance")
-    {
-        Description = "Largest error of an output, as a fraction of the range of the values.",
-        HelpName = "fraction",
-        DefaultValueFactory = _ => 1e-2,
-    }.Require(value => value is > 0 and < 1, "a number above 0 and below 1");
-
-    private readonly EngineOptions _engine = new();
+    private readonly Option<double> _tolerance = ToleranceOption("an output, as a fraction of the range of the values", 1e-2);
 
     public LimitsCertifiedVerb()
         : base(
@@ -40,22 +32,13 @@ internal sealed class LimitsCertifiedVerb : LimitsSubcommand
         Add(_maxSide);
         Add(_width);
         Add(_tolerance);
-        _engine.AddTo(this, withModel: false, withAttention: false);
-        AddOutput();
+        AddOutput(withKernels: true);
     }
 
-    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => Task.Run(
-        () =>
-        {
-            KernelSet kernels = _engine.CreateKernels(options);
-            RegimeReport report = terminal.During(
-                "Measuring",
-                () => RegimeReport.Measure(
-                    kernels, options.GetValue(_maxSide), options.GetValue(_width), options.GetValue(_tolerance), cancellation: cancellation));
-            Write(report, Documents.Default.RegimeReport, report.Picture, () => Show(report, terminal), options, terminal);
-            return ExitCode.Success;
-        },
-        CancellationToken.None);
+    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => MeasureAsync(
+        options, terminal,
+        kernels => RegimeReport.Measure(kernels, options.GetValue(_maxSide), options.GetValue(_width), options.GetValue(_tolerance), cancellation: cancellation),
+        Documents.Default.RegimeReport, report => report.Picture(), Show);
 
     private static void Show(RegimeReport report, Terminal terminal)
     {

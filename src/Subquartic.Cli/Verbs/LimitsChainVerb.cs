@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using Subquartic.Numerics.Kernels;
 using Subquartic.Reports;
 
 namespace Subquartic.Cli.Verbs;
@@ -29,14 +28,7 @@ internal sealed class LimitsChainVerb : LimitsSubcommand
         DefaultValueFactory = _ => 1,
     }.Require(value => value is > 0 and <= 16, "a number above 0, at most 16");
 
-    private readonly Option<double> _tolerance = new Option<double>("--tolerance")
-    {
-        Description = "Largest error of an attention output, as a fraction of the range of the values.",
-        HelpName = "fraction",
-        DefaultValueFactory = _ => 1e-3,
-    }.Require(value => value is > 0 and < 1, "a number above 0 and below 1");
-
-    private readonly EngineOptions _engine = new();
+    private readonly Option<double> _tolerance = ToleranceOption("an attention output, as a fraction of the range of the values", 1e-3);
 
     public LimitsChainVerb()
         : base(
@@ -48,20 +40,13 @@ internal sealed class LimitsChainVerb : LimitsSubcommand
         Add(_width);
         Add(_entry);
         Add(_tolerance);
-        _engine.AddTo(this, withModel: false, withAttention: false);
-        AddOutput();
+        AddOutput(withKernels: true);
     }
 
-    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => Task.Run(
-        () =>
-        {
-            KernelSet kernels = _engine.CreateKernels(options);
-            ChainReport report = terminal.During("Measuring", () => ChainReport.Measure(
-                kernels, options.GetValue(_side), options.GetValue(_width), options.GetValue(_entry), options.GetValue(_tolerance), cancellation));
-            Write(report, Documents.Default.ChainReport, report.Picture, () => Show(report, terminal), options, terminal);
-            return ExitCode.Success;
-        },
-        CancellationToken.None);
+    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => MeasureAsync(
+        options, terminal,
+        kernels => ChainReport.Measure(kernels, options.GetValue(_side), options.GetValue(_width), options.GetValue(_entry), options.GetValue(_tolerance), cancellation),
+        Documents.Default.ChainReport, report => report.Picture(), Show);
 
     private static void Show(ChainReport report, Terminal terminal)
     {

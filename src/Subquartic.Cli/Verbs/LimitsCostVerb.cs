@@ -29,12 +29,7 @@ internal sealed class LimitsCostVerb : LimitsSubcommand
         DefaultValueFactory = _ => 0.5,
     }.Require(value => value is >= 0 and <= 1000, "a number, 0 to 1000");
 
-    private readonly Option<double> _tolerance = new Option<double>("--tolerance")
-    {
-        Description = "Largest error of an output, as a fraction of the range of the values.",
-        HelpName = "fraction",
-        DefaultValueFactory = _ => 1e-3,
-    }.Require(value => value is > 0 and < 1, "a number above 0 and below 1");
+    private readonly Option<double> _tolerance = ToleranceOption("an output, as a fraction of the range of the values", 1e-3);
 
     public LimitsCostVerb()
         : base(

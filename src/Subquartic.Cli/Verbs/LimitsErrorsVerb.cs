@@ -21,8 +21,6 @@ internal sealed class LimitsErrorsVerb : LimitsSubcommand
         DefaultValueFactory = _ => 0,
     }.Require(value => value is >= 0 and <= 10_000_000, "a whole number, 0 to 10000000");
 
-    private readonly EngineOptions _engine = new();
-
     public LimitsErrorsVerb()
         : base(
             "errors", "Measures the error of attention by polynomials over the degree, beside its certified bound.",
@@ -32,15 +30,14 @@ internal sealed class LimitsErrorsVerb : LimitsSubcommand
     {
         Add(_range);
         Add(_cases);
-        _engine.AddTo(this, withModel: false, withAttention: false);
-        AddOutput();
+        AddOutput(withKernels: true);
     }
 
     protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation)
     {
         PolynomialReport report = terminal.During("Measuring", () => PolynomialReport.Measure(options.GetValue(_range)) with
         {
-            Certificates = options.GetValue(_cases) is > 0 and int cases ? CertificateReport.Measure(_engine.CreateKernels(options), cases, cancellation) : null,
+            Certificates = options.GetValue(_cases) is > 0 and int cases ? CertificateReport.Measure(CreateKernels(options), cases, cancellation) : null,
         });
         Write(report, Documents.Default.PolynomialReport, report.Picture, () => Show(report, terminal), options, terminal);
         return Task.FromResult(ExitCode.Success);

@@ -13,8 +13,6 @@ internal sealed class LimitsHardVerb : LimitsSubcommand
         DefaultValueFactory = _ => 64,
     }.Require(value => value is 16 or 32 or 64 or 128 or 256, "16, 32, 64, 128 or 256");
 
-    private readonly EngineOptions _engine = new();
-
     public LimitsHardVerb()
         : base(
             "hard", "Hides one near pair among random codes: exact attention finds it, polynomials only with more features than tokens.",
@@ -22,13 +20,12 @@ internal sealed class LimitsHardVerb : LimitsSubcommand
             "limits hard --tokens 256 --picture hard.svg")
     {
         Add(_tokens);
-        _engine.AddTo(this, withModel: false, withAttention: false);
-        AddOutput();
+        AddOutput(withKernels: true);
     }
 
     protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation)
     {
-        HardReport report = terminal.During("Measuring", () => HardReport.Measure(_engine.CreateKernels(options), options.GetValue(_tokens)));
+        HardReport report = terminal.During("Measuring", () => HardReport.Measure(CreateKernels(options), options.GetValue(_tokens)));
         Write(report, Documents.Default.HardReport, report.Picture, () => Show(report, terminal), options, terminal);
         return Task.FromResult(ExitCode.Success);
     }

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using Subquartic.Numerics.Kernels;
 using Subquartic.Reports;
 
 namespace Subquartic.Cli.Verbs;
@@ -22,14 +21,7 @@ internal sealed class LimitsLoraVerb : LimitsSubcommand
         DefaultValueFactory = _ => 4,
     }.Require(value => value is >= 1 and <= 16, "a whole number, 1 to 16");
 
-    private readonly Option<double> _tolerance = new Option<double>("--tolerance")
-    {
-        Description = "Largest error of a gradient, as a fraction of its natural size.",
-        HelpName = "fraction",
-        DefaultValueFactory = _ => 1e-2,
-    }.Require(value => value is > 0 and < 1, "a number above 0 and below 1");
-
-    private readonly EngineOptions _engine = new();
+    private readonly Option<double> _tolerance = ToleranceOption("a gradient, as a fraction of its natural size", 1e-2);
 
     public LimitsLoraVerb()
         : base(
@@ -40,20 +32,13 @@ internal sealed class LimitsLoraVerb : LimitsSubcommand
         Add(_maxSide);
         Add(_width);
         Add(_tolerance);
-        _engine.AddTo(this, withModel: false, withAttention: false);
-        AddOutput();
+        AddOutput(withKernels: true);
     }
 
-    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => Task.Run(
-        () =>
-        {
-            KernelSet kernels = _engine.CreateKernels(options);
-            LoraReport report = terminal.During("Measuring", () => LoraReport.Measure(
-                kernels, options.GetValue(_maxSide), options.GetValue(_width), options.GetValue(_tolerance), cancellation: cancellation));
-            Write(report, Documents.Default.LoraReport, report.Picture, () => Show(report, terminal), options, terminal);
-            return ExitCode.Success;
-        },
-        CancellationToken.None);
+    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => MeasureAsync(
+        options, terminal,
+        kernels => LoraReport.Measure(kernels, options.GetValue(_maxSide), options.GetValue(_width), options.GetValue(_tolerance), cancellation: cancellation),
+        Documents.Default.LoraReport, report => report.Picture(), Show);
 
     private static void Show(LoraReport report, Terminal terminal)
     {

@@ -1,6 +1,5 @@
 using System.CommandLine;
 using Subquartic.Attention;
-using Subquartic.Numerics.Kernels;
 using Subquartic.Reports;
 
 namespace Subquartic.Cli.Verbs;
@@ -15,14 +14,7 @@ internal sealed class LimitsReductionsVerb : LimitsSubcommand
         DefaultValueFactory = _ => 4096,
     }.Require(value => value is >= 256 and <= 65536, "a whole number, 256 to 65536");
 
-    private readonly Option<double> _tolerance = new Option<double>("--tolerance")
-    {
-        Description = "Largest error of an output, as a fraction of the range of the values.",
-        HelpName = "fraction",
-        DefaultValueFactory = _ => 1e-3,
-    }.Require(value => value is > 0 and < 1, "a number above 0 and below 1");
-
-    private readonly EngineOptions _engine = new();
+    private readonly Option<double> _tolerance = ToleranceOption("an output, as a fraction of the range of the values", 1e-3);
 
     public LimitsReductionsVerb()
         : base(
@@ -32,20 +24,13 @@ internal sealed class LimitsReductionsVerb : LimitsSubcommand
     {
         Add(_tokens);
         Add(_tolerance);
-        _engine.AddTo(this, withModel: false, withAttention: false);
-        AddOutput();
+        AddOutput(withKernels: true);
     }
 
-    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => Task.Run(
-        () =>
-        {
-            KernelSet kernels = _engine.CreateKernels(options);
-            ReductionReport report = terminal.During(
-                "Measuring", () => ReductionReport.Measure(kernels, options.GetValue(_tokens), options.GetValue(_tolerance), cancellation));
-            Write(report, Documents.Default.ReductionReport, report.Picture, () => Show(report, terminal), options, terminal);
-            return ExitCode.Success;
-        },
-        CancellationToken.None);
+    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => MeasureAsync(
+        options, terminal,
+        kernels => ReductionReport.Measure(kernels, options.GetValue(_tokens), options.GetValue(_tolerance), cancellation),
+        Documents.Default.ReductionReport, report => report.Picture(), Show);
 
     private static void Show(ReductionReport report, Terminal terminal)
     {

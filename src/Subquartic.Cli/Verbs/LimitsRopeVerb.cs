@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using Subquartic.Numerics.Kernels;
 using Subquartic.Reports;
 
 namespace Subquartic.Cli.Verbs;
@@ -15,8 +14,6 @@ internal sealed class LimitsRopeVerb : LimitsSubcommand
         DefaultValueFactory = _ => 128,
     }.Require(value => value is >= 2 * RopeReport.FirstSide and <= 512, $"a whole number, {2 * RopeReport.FirstSide} to 512");
 
-    private readonly EngineOptions _engine = new();
-
     public LimitsRopeVerb()
         : base(
             "rope", "Rotary attention: that rotating first is the same, exact against low-rank, the general form by Fourier transforms, refusals.",
@@ -24,20 +21,13 @@ internal sealed class LimitsRopeVerb : LimitsSubcommand
             "limits rope --max-n 64 --picture rope.svg --json")
     {
         Add(_maxSide);
-        _engine.AddTo(this, withModel: false, withAttention: false);
-        AddOutput();
+        AddOutput(withKernels: true);
     }
 
-    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => Task.Run(
-        () =>
-        {
-            KernelSet kernels = _engine.CreateKernels(options);
-            RopeReport report = terminal.During(
-                "Measuring", () => RopeReport.Measure(kernels, options.GetValue(_maxSide), cancellation: cancellation));
-            Write(report, Documents.Default.RopeReport, report.Picture, () => Show(report, terminal), options, terminal);
-            return ExitCode.Success;
-        },
-        CancellationToken.None);
+    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => MeasureAsync(
+        options, terminal,
+        kernels => RopeReport.Measure(kernels, options.GetValue(_maxSide), cancellation: cancellation),
+        Documents.Default.RopeReport, report => report.Picture(), Show);
 
     private static void Show(RopeReport report, Terminal terminal)
     {

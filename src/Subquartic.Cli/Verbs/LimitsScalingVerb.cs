@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using Subquartic.Numerics.Kernels;
 using Subquartic.Reports;
 
 namespace Subquartic.Cli.Verbs;
@@ -18,8 +17,6 @@ internal sealed class LimitsScalingVerb : LimitsSubcommand
         DefaultValueFactory = _ => 256,
     }.Require(value => value is >= 2 * ScalingReport.FirstSide and <= 1024, $"a whole number, {2 * ScalingReport.FirstSide} to 1024");
 
-    private readonly EngineOptions _engine = new();
-
     public LimitsScalingVerb()
         : base(
             "scaling", $"Times exact and low-rank attention of the last scale for n = {ScalingReport.FirstSide}, doubling, and fits the exponents.",
@@ -27,20 +24,13 @@ internal sealed class LimitsScalingVerb : LimitsSubcommand
             "limits scaling --max-n 128 --picture scaling.svg --json")
     {
         Add(_maxSide);
-        _engine.AddTo(this, withModel: false, withAttention: false);
-        AddOutput();
+        AddOutput(withKernels: true);
     }
 
-    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => Task.Run(
-        () =>
-        {
-            KernelSet kernels = _engine.CreateKernels(options);
-            ScalingReport report = terminal.During(
-                "Measuring", () => ScalingReport.Measure(kernels, options.GetValue(_maxSide), Width, HalfRange, Tolerance, cancellation: cancellation));
-            Write(report, Documents.Default.ScalingReport, report.Picture, () => Show(report, terminal), options, terminal);
-            return ExitCode.Success;
-        },
-        CancellationToken.None);
+    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => MeasureAsync(
+        options, terminal,
+        kernels => ScalingReport.Measure(kernels, options.GetValue(_maxSide), Width, HalfRange, Tolerance, cancellation: cancellation),
+        Documents.Default.ScalingReport, report => report.Picture(), Show);
 
     private static void Show(ScalingReport report, Terminal terminal)
     {

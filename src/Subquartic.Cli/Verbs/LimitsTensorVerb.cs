@@ -1,6 +1,5 @@
 using System.CommandLine;
 using System.Globalization;
-using Subquartic.Numerics.Kernels;
 using Subquartic.Reports;
 
 namespace Subquartic.Cli.Verbs;
@@ -15,8 +14,6 @@ internal sealed class LimitsTensorVerb : LimitsSubcommand
         DefaultValueFactory = _ => 512,
     }.Require(value => value is >= 2 * TensorReport.FirstTokens and <= 2048, $"a whole number, {2 * TensorReport.FirstTokens} to 2048");
 
-    private readonly EngineOptions _engine = new();
-
     public LimitsTensorVerb()
         : base(
             "tensor", "Tensor attention of order 3 and 4: growth of exact and fast, errors, thresholds, and tasks that ordinary attention fails.",
@@ -24,20 +21,13 @@ internal sealed class LimitsTensorVerb : LimitsSubcommand
             "limits tensor --tokens 256 --picture tensor.svg --json")
     {
         Add(_tokens);
-        _engine.AddTo(this, withModel: false, withAttention: false);
-        AddOutput();
+        AddOutput(withKernels: true);
     }
 
-    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => Task.Run(
-        () =>
-        {
-            KernelSet kernels = _engine.CreateKernels(options);
-            TensorReport report = terminal.During(
-                "Measuring", () => TensorReport.Measure(kernels, options.GetValue(_tokens), cancellation: cancellation));
-            Write(report, Documents.Default.TensorReport, report.Picture, () => Show(report, terminal), options, terminal);
-            return ExitCode.Success;
-        },
-        CancellationToken.None);
+    protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation) => MeasureAsync(
+        options, terminal,
+        kernels => TensorReport.Measure(kernels, options.GetValue(_tokens), cancellation: cancellation),
+        Documents.Default.TensorReport, report => report.Picture(), Show);
 
     private static void Show(TensorReport report, Terminal terminal)
     {

@@ -113,7 +113,7 @@ public sealed record LoraReport(
 
         return new LoraReport(
             width, entry, tolerance, kernels.Name, times,
-            Timing.Exponent([.. times.Select(t => ((double)t.Tokens, t.ExactSeconds))]), Timing.Exponent([.. times.Select(t => ((double)t.Tokens, t.LowRankSeconds))]),
+            Timing.Slope(times, t => t.Tokens, t => t.ExactSeconds), Timing.Slope(times, t => t.Tokens, t => t.LowRankSeconds),
             CrossingOf(times), LoraProblem.Schedule(PhaseSide)[^1].Keys, phases, equal, LoraProblem.Schedule(ErrorSide)[^1].Keys, errors,
             LoraProblem.Schedule(TrainingSide)[^1].Keys, runs);
     }

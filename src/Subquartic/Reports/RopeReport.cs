@@ -99,9 +99,9 @@ public sealed record RopeReport(
         progress?.Invoke("errors and refusals");
         return new RopeReport(
             MeasureIdentity(), MeasureMapIdentity(kernels), scaling,
-            ScalingReport.Slope(scaling, p => p.Side, p => p.ExactSeconds), ScalingReport.Slope(scaling, p => p.Side, p => p.LowRankSeconds),
-            relative, ScalingReport.Slope(relative, p => p.Tokens, p => p.DenseWork), ScalingReport.Slope(relative, p => p.Tokens, p => p.FourierWork),
-            ScalingReport.Slope(relative, p => p.Tokens, p => p.DenseSeconds), ScalingReport.Slope(relative, p => p.Tokens, p => p.FourierSeconds),
+            Timing.Slope(scaling, p => p.Side, p => p.ExactSeconds), Timing.Slope(scaling, p => p.Side, p => p.LowRankSeconds),
+            relative, Timing.Slope(relative, p => p.Tokens, p => p.DenseWork), Timing.Slope(relative, p => p.Tokens, p => p.FourierWork),
+            Timing.Slope(relative, p => p.Tokens, p => p.DenseSeconds), Timing.Slope(relative, p => p.Tokens, p => p.FourierSeconds),
             [.. MeasureErrors()], RefusalSide * RefusalSide, [.. MeasureRefusals(kernels)]);
     }
 
@@ -214,7 +214,7 @@ public sealed record RopeReport(
         }
 
         HeadTensor all = HeadTensor.Interleaved(rotated, 1, 1);
-        double rotation = 2 * ScalingReport.LeastTime(() => rotary.Rotate(HeadTensor.Interleaved(q, 1, 1), 0, all, kernels.Pool), cancellation);
+        double rotation = 2 * Timing.LeastSeconds(() => rotary.Rotate(HeadTensor.Interleaved(q, 1, 1), 0, all, kernels.Pool), cancellation);
         rotary.Rotate(HeadTensor.Interleaved(k, 1, 1), 0, HeadTensor.Interleaved(k, 1, 1), kernels.Pool);
 
         // Rotation keeps lengths: |q.k| <= Width, and scores stay within the half-range.
@@ -231,8 +231,8 @@ public sealed record RopeReport(
         }
 
         return new RopeScalingPoint(
-            side, rotation, ScalingReport.LeastTime(() => exact.Attend(input, HeadTensor.Interleaved(exactly, 1, 1)), cancellation),
-            ScalingReport.LeastTime(() => lowRank.Attend(input, HeadTensor.Interleaved(quickly, 1, 1)), cancellation), certificate.Path, certificate.ErrorBound, difference);
+            side, rotation, Timing.LeastSeconds(() => exact.Attend(input, HeadTensor.Interleaved(exactly, 1, 1)), cancellation),
+            Timing.LeastSeconds(() => lowRank.Attend(input, HeadTensor.Interleaved(quickly, 1, 1)), cancellation), certificate.Path, certificate.ErrorBound, difference);
     }
 
     private static RelativeScalingPoint MeasureRelative(int tokens, CancellationToken cancellation)
@@ -248,8 +248,8 @@ public sealed record RopeReport(
 
         return new RelativeScalingPoint(
             tokens, FourierRelativeAttention.DenseMultiplyAdds(input), fast.MultiplyAdds,
-            ScalingReport.LeastTime(() => ReferenceRelativeAttention.Attend(input), cancellation),
-            ScalingReport.LeastTime(() => fast.Attend(input, out _), cancellation), certificate.ErrorBound, difference);
+            Timing.LeastSeconds(() => ReferenceRelativeAttention.Attend(input), cancellation),
+            Timing.LeastSeconds(() => fast.Attend(input, out _), cancellation), certificate.ErrorBound, difference);
     }
 
     private static IEnumerable<RelativeErrorRow> MeasureErrors()

@@ -40,9 +40,6 @@ public sealed record ScalingReport(
     /// <summary>Smallest side measured.</summary>
     public const int FirstSide = 16;
 
-    // Short runs are repeated for so long, and the least time counts: the others were disturbed.
-    private static readonly TimeSpan RepeatFor = TimeSpan.FromMilliseconds(300);
-
     /// <summary>Measures. Results are compared before anything is timed.</summary>
     /// <param name="kernels">Kernels of both strategies.</param>
     /// <param name="maxSide">Largest n; sides run from <see cref="FirstSide"/>, doubling.</param>
@@ -70,7 +67,7 @@ public sealed record ScalingReport(
 
         return new ScalingReport(
             width, halfRange, tolerance, kernels.Name, kernels.Pool.Threads, points,
-            new ScalingExponents(Slope(points, point => point.Side, point => point.ExactSeconds), Slope(points, point => point.Side, point => point.LowRankSeconds)));
+            new ScalingExponents(Timing.Slope(points, point => point.Side, point => point.ExactSeconds), Timing.Slope(points, point => point.Side, point => point.LowRankSeconds)));
     }
 
     /// <summary>Both curves, in powers of two.</summary>
@@ -115,8 +112,8 @@ public sealed record ScalingReport(
             throw new ArithmeticException($"n = {side}: low-rank attention is off by {difference}, its certificate says {certificate.ErrorBound}");
         }
 
-        double lowRankSeconds = LeastTime(() => lowRank.Attend(input, HeadTensor.Interleaved(quickly, 1, 1)), cancellation);
-        double exactSeconds = LeastTime(() => exact.Attend(input, HeadTensor.Interleaved(exactly, 1, 1)), cancellation);
+        double lowRankSeconds = Timing.LeastSeconds(() => lowRank.Attend(input, HeadTensor.Interleaved(quickly, 1, 1)), cancellation);
+        double exactSeconds = Timing.LeastSeconds(() => exact.Attend(input, HeadTensor.Interleaved(exactly, 1, 1)), cancellation);
         return new ScalingPoint(side, queries, keys, exactSeconds, lowRankSeconds, certificate.Path, certificate.ErrorBound, difference);
     }
 
@@ -129,30 +126,5 @@ public sealed record ScalingReport(
         }
 
         return largest;
-    }
-
-    internal static double LeastTime(Action run, CancellationToken cancellation)
-    {
-        TimeSpan least = TimeSpan.MaxValue;
-        long start = Stopwatch.GetTimestamp();
-        do
-        {
-            cancellation.ThrowIfCancellationRequested();
-            long begin = Stopwatch.GetTimestamp();
-            run();
-            TimeSpan time = Stopwatch.GetElapsedTime(begin);
-            least = time < least ? time : least;
-        }
-        while (Stopwatch.GetElapsedTime(start) < RepeatFor);
-        return least.TotalSeconds;
-    }
-
-    /// <summary>Least-squares slope of log y over log x.</summary>
-    internal static double Slope<T>(IReadOnlyCollection<T> points, Func<T, double> x, Func<T, double> y)
-    {
-        double meanX = points.Average(point => Math.Log(x(point)));
-        double meanY = points.Average(point => Math.Log(y(point)));
-        return points.Sum(point => (Math.Log(x(point)) - meanX) * (Math.Log(y(point)) - meanY))
-            / points.Sum(point => (Math.Log(x(point)) - meanX) * (Math.Log(x(point)) - meanX));
     }
 }

@@ -116,7 +116,7 @@ public sealed partial record TensorReport(
             MeasureTasks(kernels, cancellation), MeasureTradeOff(kernels));
 
         static double Slope(IGrouping<int, TensorScalingPoint> group, Func<TensorScalingPoint, double> y) =>
-            ScalingReport.Slope([.. group], p => p.Tokens, y);
+            Timing.Slope([.. group], p => p.Tokens, y);
     }
 
     /// <summary>The curves.</summary>
@@ -172,7 +172,7 @@ public sealed partial record TensorReport(
 
         return new TensorScalingPoint(
             order, tokens, AttentionCost.Exact(tokens, input.Tuples, DefaultWidth, DefaultWidth), fast.MultiplyAdds,
-            ScalingReport.LeastTime(() => exact.Attend(input, exactly), cancellation), ScalingReport.LeastTime(() => fast.Attend(input, quickly), cancellation),
+            Timing.LeastSeconds(() => exact.Attend(input, exactly), cancellation), Timing.LeastSeconds(() => fast.Attend(input, quickly), cancellation),
             certificate.ErrorBound, difference);
     }
 

@@ -26,10 +26,11 @@ internal static class Timing
         return least.TotalSeconds;
     }
 
-    /// <summary>Least-squares slope of log y over log x.</summary>
-    public static double Exponent(IReadOnlyCollection<(double X, double Y)> points)
+    /// <summary>Least-squares slope of log y over log x: the exponent of growth.</summary>
+    public static double Slope<T>(IReadOnlyCollection<T> points, Func<T, double> x, Func<T, double> y)
     {
-        double meanX = points.Average(p => Math.Log(p.X)), meanY = points.Average(p => Math.Log(p.Y));
-        return points.Sum(p => (Math.Log(p.X) - meanX) * (Math.Log(p.Y) - meanY)) / points.Sum(p => (Math.Log(p.X) - meanX) * (Math.Log(p.X) - meanX));
+        double meanX = points.Average(point => Math.Log(x(point))), meanY = points.Average(point => Math.Log(y(point)));
+        return points.Sum(point => (Math.Log(x(point)) - meanX) * (Math.Log(y(point)) - meanY))
+            / points.Sum(point => (Math.Log(x(point)) - meanX) * (Math.Log(x(point)) - meanX));
     }
 }
