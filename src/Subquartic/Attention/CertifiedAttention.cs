@@ -179,7 +179,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
             {
                 refusal = string.Create(CultureInfo.InvariantCulture, $"rounding alone may reach {_head.ExactBound:g3}");
             }
-            else if (_plan.Flat ?? _flat.Promises(_head, allowed))
+            else if (_flat.Promises(_head, allowed) is var promised && (_plan.Flat ?? promised))
             {
                 _flat.Run(_head, Tolerance, _rows);
                 work += _flat.Work;

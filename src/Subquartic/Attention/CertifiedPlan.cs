@@ -24,7 +24,7 @@ internal sealed record CertifiedPlan
     public double ListCost { get; init; } = 1.15;
 
     /// <summary>Cost of building a list, per key and column, in multiply-adds of exact attention: an estimate, which decides speed only.</summary>
-    public double BuildCost { get; init; } = 40;
+    public double BuildCost { get; init; } = 10;
 
     /// <summary>Largest cost of a list, over that of computing its rows exactly, for which it is made.</summary>
     public double WorthIt { get; init; } = 0.8;

@@ -30,45 +30,63 @@ namespace Subquartic.Attention;
 /// </remarks>
 internal sealed class FlatPath(KernelSet kernels) : IDisposable
 {
-    /// <summary>Keys of a task and of a float32 sum; queries of a task.</summary>
-    public const int Chunk = 512, QueryBlock = 256;
+    /// <summary>Keys of a task, and of a first sum in float32; queries of a task.</summary>
+    public const int Chunk = 512, Part = 64, QueryBlock = 256;
 
     /// <summary>Keys of the sample.</summary>
-    public const int TestKeys = 256;
+    public const int TestKeys = 128;
 
-    private const int TestQueries = 32;
+    private const int TestQueries = 24;
 
     private const double U = ExactAttention.UnitRoundoff;
 
     // Beyond, weights of keys may leave the normal numbers.
     private const double WidestX = 20;
 
+    // Roundings of a sum of weighted products: those of parts, of the parts of a chunk, and of the factors.
+    private const int Terms = Part + (Chunk / Part) + 8;
+
+    // Up to it weights exp(q0.k') are taken as they are; beyond, the largest is divided out.
+    private const double LargestPilot = 10;
+
+    private const int Lanes = RowVectors.Lanes;
+
     private readonly ConcurrentBag<FlatWorkspace> _workspaces = [];
-    private float[] _scores = [];
     private float[] _chunkMaxima = [];
     private float[] _chunkSquares = [];
     private double[] _chunkWeights = [];
-    private float[] _moments = [];
+    private FloatBuffer _moments = new(0);
     private double[] _sums = [];
-    private float[] _mean = [];
+    private double[] _powers = [];
     private FloatBuffer _covariances = new(0);
     private PackedMatrix? _packedJ;
     private HeadMeasure _head = null!;
     private RowOutcomes _outcomes = null!;
     private Tolerance _tolerance;
     private float _largest;
+    private float _factor;
     private double _keyRadius;
     private double _centreRadius;
     private double _deviation;
     private double _lambda;
+    private double _steepness;
     private double _pilotRounding;
     private double _pilotLength;
+    private int _parts;
 
     private int Width => _head.Keys.Columns;
 
     private int ValueWidth => _head.Values.Columns;
 
     private int KeyStride => RowVectors.Padded(Width);
+
+    private int ValueStride => RowVectors.Padded(ValueWidth);
+
+    /// <summary>Columns of Sigma that are summed for each of its rows.</summary>
+    private int Columns => KeyStride / _parts;
+
+    /// <summary>Numbers that a chunk sums: J, Sigma, sum w k' and sum w v.</summary>
+    private int Moment => (KeyStride * (ValueStride + Columns)) + KeyStride + ValueStride;
 
     private int Chunks => (_head.Keys.Rows + Chunk - 1) / Chunk;
 
@@ -83,7 +101,7 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
         Work = (double)(queries + 1) * keys * Width;
         int stride = KeyStride;
         using FlatWorkspace work = Rent();
-        Span<float> u = work.Rows.Span()[..stride];
+        Span<float> u = work.Queries.Span()[..stride];
         Span<float> sample = work.Keys.Span()[..(keys * stride)];
         Span<float> weights = stackalloc float[TestKeys];
         float most = float.NegativeInfinity;
@@ -103,6 +121,7 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
         }
 
         int good = 0;
+        double widest = 0;
         for (int i = 0; i < queries; i++)
         {
             RowVectors.Shift(head.Queries.Row((int)((long)i * head.Queries.Rows / queries)), head.Scale, head.QueryMean, u);
@@ -116,45 +135,38 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
 
             double variance = (second / total) - (first / total * (first / total));
             good += variance / 2 * head.Range / 2 <= allowed ? 1 : 0;
+            widest = Math.Max(widest, variance);
         }
 
+        // Twice the largest of the sample, since the eigenvalue is a bound for all directions.
+        int parts = KeyStride / Lanes;
+        _parts = parts * widest * head.Range / 2 <= allowed ? parts : 1;
         return good * 10 >= queries * 9;
     }
 
-    /// <summary>Computes the rows it can certify.</summary>
+    /// <summary>Computes the rows it can certify; the sample is asked first.</summary>
     public void Run(HeadMeasure head, Tolerance tolerance, RowOutcomes outcomes)
     {
         (_head, _outcomes, _tolerance) = (head, outcomes, tolerance);
-        int rows = Width + 1, columns = Width + ValueWidth;
-        HeadMeasure.Resize(ref _scores, Chunks * Chunk);
         HeadMeasure.Resize(ref _chunkMaxima, Chunks);
         HeadMeasure.Resize(ref _chunkSquares, Chunks);
         HeadMeasure.Resize(ref _chunkWeights, Chunks);
-        HeadMeasure.Resize(ref _moments, Chunks * rows * columns);
-        HeadMeasure.Resize(ref _sums, rows * columns);
-        HeadMeasure.Resize(ref _mean, ValueWidth);
-        long covariances = ((long)Width * ValueWidth) + (2L * Width * Width);
-        if (_covariances.Length < covariances)
-        {
-            _covariances.Dispose();
-            _covariances = new FloatBuffer(covariances);
-        }
-
-        Work += (double)(head.Keys.Rows + (head.Queries.Rows / 2)) * Width * columns;
-        Run(Pass.Scores, Chunks);
-        float squares = 0;
-        _largest = float.NegativeInfinity;
-        for (int chunk = 0; chunk < Chunks; chunk++)
-        {
-            _largest = Math.Max(_largest, _chunkMaxima[chunk]);
-            squares = Math.Max(squares, _chunkSquares[chunk]);
-        }
-
-        _keyRadius = Math.Sqrt(squares * (1 + ExactAttention.Gamma(Width + 2))) + 1e-22;
+        HeadMeasure.Resize(ref _sums, Moment);
+        Grow(ref _moments, (long)Chunks * Moment);
+        Grow(ref _covariances, ((long)Width * ValueWidth) + ((long)KeyStride * KeyStride) + ValueStride);
+        Work += (double)head.Keys.Rows * Width * (ValueWidth + Columns) + ((double)head.Queries.Rows * Width * ValueWidth);
         _pilotLength = Math.Sqrt(TensorPrimitives.SumOfSquares(head.QueryMean)) * (1 + 1e-5);
-        _pilotRounding = ((ExactAttention.Gamma(Width + 2) + (4 * U)) * _pilotLength * _keyRadius) + (4 * U);
+        _largest = 0;
+        if (_pilotLength * 2 * head.LongestKey > LargestPilot)
+        {
+            Run(Pass.Scores, Chunks);
+            _largest = TensorPrimitives.Max<float>(_chunkMaxima.AsSpan(0, Chunks));
+        }
+
         Run(Pass.Moments, Chunks);
-        Run(Pass.Join, rows);
+        _keyRadius = Math.Sqrt(TensorPrimitives.Max<float>(_chunkSquares.AsSpan(0, Chunks)) * (1 + ExactAttention.Gamma(Width + 2))) + 1e-22;
+        _pilotRounding = ((ExactAttention.Gamma(Width + 2) + (4 * U)) * _pilotLength * _keyRadius) + (4 * U);
+        Run(Pass.Join, (Moment + JoinLength - 1) / JoinLength);
         if (!Centre())
         {
             return; // every weight of a key away from the largest vanished, or a sum left the range
@@ -166,6 +178,7 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
 
     public void Dispose()
     {
+        _moments.Dispose();
         _covariances.Dispose();
         _packedJ?.Dispose();
         while (_workspaces.TryTake(out FlatWorkspace? work))
@@ -174,11 +187,14 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
         }
     }
 
+    /// <summary>J / mh (c, c_v), what the queries are multiplied with.</summary>
     private Matrix J => _covariances.Matrix(Width, ValueWidth);
 
-    private Matrix Sigma => _covariances.Matrix(Width, Width, (long)Width * ValueWidth);
+    /// <summary>Sigma (padded c, padded c), zero outside of its blocks.</summary>
+    private Matrix Sigma => _covariances.Matrix(KeyStride, KeyStride, (long)Width * ValueWidth);
 
-    private Matrix Powers => _covariances.Matrix(Width, Width, (long)Width * (ValueWidth + Width));
+    /// <summary>A (1, c_v).</summary>
+    private Matrix Mean => _covariances.Matrix(1, ValueWidth, ((long)Width * ValueWidth) + ((long)KeyStride * KeyStride));
 
     private static PackedMatrix? Dispose(PackedMatrix? pack)
     {
@@ -186,81 +202,97 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
         return null;
     }
 
+    private static void Grow(ref FloatBuffer buffer, long length)
+    {
+        if (buffer.Length < length)
+        {
+            buffer.Dispose();
+            buffer = new FloatBuffer(length);
+        }
+    }
+
+    /// <summary>The largest q0.k' of a chunk.</summary>
     private void Scores(int chunk)
     {
         int start = chunk * Chunk, count = Math.Min(Chunk, _head.Keys.Rows - start);
         using FlatWorkspace work = Rent();
-        Span<float> key = work.Rows.Span()[..KeyStride];
+        Span<float> key = work.Keys.Span()[..KeyStride];
         ReadOnlySpan<float> pilot = _head.QueryMean, mean = _head.KeyMean;
-        float most = float.NegativeInfinity, squares = 0;
+        float most = float.NegativeInfinity;
         for (int t = start; t < start + count; t++)
         {
-            squares = Math.Max(squares, RowVectors.Shift(_head.Keys.Row(t), 1, mean, key));
-            float score = TensorPrimitives.Dot(key, pilot);
-            _scores[t] = score;
-            most = Math.Max(most, score);
+            RowVectors.Shift(_head.Keys.Row(t), 1, mean, key);
+            most = Math.Max(most, TensorPrimitives.Dot(key, pilot));
         }
 
-        (_chunkMaxima[chunk], _chunkSquares[chunk]) = (most, squares);
+        _chunkMaxima[chunk] = most;
     }
 
-    /// <summary>[k' | 1]^T diag(w) [k' | v] of one chunk.</summary>
+    /// <summary>Sums over one chunk, part by part while it is in the cache: w k' v^T, w k' k'^T, w k', w v.</summary>
     private void Moments(int chunk)
     {
-        int start = chunk * Chunk, count = Math.Min(Chunk, _head.Keys.Rows - start);
-        int rows = Width + 1, columns = Width + ValueWidth;
+        int start = chunk * Chunk, end = Math.Min(start + Chunk, _head.Keys.Rows), keyStride = KeyStride, valueStride = ValueStride;
         using FlatWorkspace work = Rent();
-        Matrix left = work.Left.Matrix(Chunk, rows), right = work.Right.Matrix(Chunk, columns);
-        ReadOnlySpan<float> mean = _head.KeyMean;
-        int width = Width;
-        Span<float> weights = _scores.AsSpan(start, count);
-        for (int t = 0; t < count; t++)
-        {
-            weights[t] = Math.Max(weights[t] - _largest, -80);
-        }
-
-        kernels.Exp(weights, weights);
+        Span<float> keys = work.Keys.Span(), weighed = work.Weighed.Span(), values = work.Values.Span();
+        ReadOnlySpan<float> pilot = _head.QueryMean, mean = _head.KeyMean;
+        Span<float> sums = _moments.Span((long)chunk * Moment, Moment);
+        sums.Clear();
+        Span<float> products = sums[..(keyStride * valueStride)], squares = sums.Slice(products.Length, keyStride * Columns);
+        Span<float> firsts = sums[(products.Length + squares.Length)..];
+        Span<float> weights = stackalloc float[Part];
+        float longest = 0;
         double total = 0;
-        for (int t = 0; t < Chunk; t++)
+        for (; start < end; start += Part)
         {
-            Span<float> l = left.Row(t), r = right.Row(t);
-            if (t >= count)
+            int count = Math.Min(Part, end - start);
+            for (int t = 0; t < count; t++)
             {
-                l.Clear();
-                r.Clear();
-                continue;
+                Span<float> key = keys.Slice(t * keyStride, keyStride);
+                longest = Math.Max(longest, RowVectors.Shift(_head.Keys.Row(start + t), 1, mean, key));
+                weights[t] = Math.Max(TensorPrimitives.Dot(key, pilot) - _largest, -80);
             }
 
-            RowVectors.ShiftAndWeigh(_head.Keys.Row(start + t), mean, weights[t], l, r);
-            l[width] = 1;
-            TensorPrimitives.Multiply(_head.Values.Row(start + t), weights[t], r[width..]);
-            total += weights[t];
+            kernels.Exp(weights[..count], weights[..count]);
+            for (int t = 0; t < count; t++)
+            {
+                float weight = weights[t];
+                total += weight;
+                TensorPrimitives.Multiply(keys.Slice(t * keyStride, keyStride), weight, weighed.Slice(t * keyStride, keyStride));
+                TensorPrimitives.Multiply(_head.Values.Row(start + t), weight, values.Slice(t * valueStride, valueStride));
+            }
+
+            ReadOnlySpan<float> own = keys[..(count * keyStride)];
+            RowVectors.AddProduct(own, keyStride, values, valueStride, products);
+            if (_parts == 1)
+            {
+                RowVectors.AddProduct(own, keyStride, weighed, keyStride, squares);
+            }
+            else
+            {
+                RowVectors.AddDiagonalProducts(own, weighed, keyStride, squares);
+            }
+
+            RowVectors.AddRows(weighed[..(count * keyStride)], firsts[..keyStride]);
+            RowVectors.AddRows(values[..(count * valueStride)], firsts[keyStride..]);
         }
 
-        _chunkWeights[chunk] = total;
-        work.Packed = kernels.Pack(
-            right, transposed: true, work.Packed is { } pack && pack.N == columns && pack.K == Chunk ? pack : Dispose(work.Packed));
-        Matrix product = work.Product.Matrix(rows, columns);
-        kernels.Gemm(left, work.Packed, product, new GemmOptions { TransposeA = true });
-        product.Span().CopyTo(_moments.AsSpan(chunk * rows * columns));
+        (_chunkSquares[chunk], _chunkWeights[chunk]) = (longest, total);
     }
 
-    private void Join(int row)
+    private const int JoinLength = 1024;
+
+    private void Join(int task)
     {
-        int columns = Width + ValueWidth;
-        Span<double> sums = _sums.AsSpan(row * columns, columns);
+        int start = task * JoinLength, count = Math.Min(JoinLength, Moment - start);
+        Span<double> sums = _sums.AsSpan(start, count);
         sums.Clear();
         for (int chunk = 0; chunk < Chunks; chunk++)
         {
-            ReadOnlySpan<float> part = _moments.AsSpan((chunk * (Width + 1) * columns) + (row * columns), columns);
-            for (int c = 0; c < columns; c++)
-            {
-                sums[c] += part[c];
-            }
+            RowVectors.AddWidened(_moments.Span(((long)chunk * Moment) + start, count), sums);
         }
     }
 
-    /// <summary>A, J, Sigma and the bound on the largest eigenvalue of Sigma.</summary>
+    /// <summary>A, J / mh, Sigma and the bound on the largest eigenvalue of its blocks.</summary>
     private bool Centre()
     {
         double weight = 0;
@@ -269,73 +301,106 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
             weight += _chunkWeights[chunk];
         }
 
-        int columns = Width + ValueWidth;
-        ReadOnlySpan<double> firsts = _sums.AsSpan(Width * columns, columns);
+        int keyStride = KeyStride, valueStride = ValueStride, columns = Columns;
+        ReadOnlySpan<double> products = _sums.AsSpan(0, keyStride * valueStride), squares = _sums.AsSpan(products.Length, keyStride * columns);
+        ReadOnlySpan<double> keys = _sums.AsSpan(products.Length + squares.Length, keyStride);
+        ReadOnlySpan<double> values = _sums.AsSpan(products.Length + squares.Length + keyStride, valueStride);
         double inverse = 1 / weight;
         _deviation = 0;
         for (int c = 0; c < ValueWidth; c++)
         {
-            double mean = firsts[Width + c] * inverse;
-            _mean[c] = (float)mean;
+            double mean = values[c] * inverse;
+            Mean.Row(0)[c] = (float)mean;
             _deviation = Math.Max(_deviation, Math.Max(_head.ColumnMost[c] - mean, mean - _head.ColumnLeast[c]));
         }
 
-        double trace = 0, square = 0;
-        for (int i = 0; i < Width; i++)
+        double square = 0;
+        Sigma.Span().Clear();
+        _lambda = 0;
+        for (int part = 0; part < _parts; part++)
         {
-            double c = firsts[i] * inverse;
-            square += c * c;
-            ReadOnlySpan<double> sums = _sums.AsSpan(i * columns, columns);
-            Span<float> sigma = Sigma.Row(i), j = J.Row(i);
-            for (int l = 0; l <= i; l++)
+            double trace = 0;
+            for (int i = part * columns; i < (part + 1) * columns; i++)
             {
-                sigma[l] = (float)((sums[l] * inverse) - (c * firsts[l] * inverse));
-                Sigma.Row(l)[i] = sigma[l];
+                double c = keys[i] * inverse;
+                square += c * c;
+                Span<float> sigma = Sigma.Row(i);
+                for (int l = part * columns; l <= i; l++)
+                {
+                    sigma[l] = (float)((squares[(i * columns) + l - (part * columns)] * inverse) - (c * keys[l] * inverse));
+                    Sigma.Row(l)[i] = sigma[l];
+                }
+
+                trace += Math.Max(0, sigma[i]);
             }
 
-            for (int l = 0; l < ValueWidth; l++)
-            {
-                j[l] = (float)((sums[Width + l] * inverse) - (c * firsts[Width + l] * inverse));
-            }
-
-            trace += Math.Max(0, sigma[i]);
+            double largest = LargestEigenvalue(Sigma.SliceRows(part * columns, columns).SliceColumns(part * columns, columns), trace);
+            _lambda = double.IsNaN(largest) ? largest : Math.Max(_lambda, largest * _parts);
         }
 
-        _centreRadius = _keyRadius + Math.Min(_keyRadius, (Math.Sqrt(square) * (1 + 1e-6)) + (ExactAttention.Gamma(Chunk + 8) * _keyRadius));
-        _lambda = LargestEigenvalue(trace);
-        return double.IsFinite(_lambda) && double.IsFinite(_deviation);
+        _centreRadius = _keyRadius + Math.Min(_keyRadius, (Math.Sqrt(square) * (1 + 1e-6)) + (ExactAttention.Gamma(Terms) * _keyRadius));
+        double longest = _head.LongestQuery + _pilotLength, b = longest * _centreRadius;
+        double most = b <= WidestX ? ExpRemainder.Psi(b) * _lambda * longest * longest / 2 : 0;
+        _factor = (float)((1 + (1 / (1 + most))) / 2);
+        Span<double> steepness = stackalloc double[ValueWidth];
+        for (int i = 0; i < Width; i++)
+        {
+            double c = keys[i] * inverse;
+            Span<float> j = J.Row(i);
+            ReadOnlySpan<double> sums = products.Slice(i * valueStride, ValueWidth);
+            for (int l = 0; l < ValueWidth; l++)
+            {
+                double own = (sums[l] * inverse) - (c * values[l] * inverse);
+                steepness[l] += own * own;
+                j[l] = (float)(own * _factor);
+            }
+        }
+
+        _steepness = Math.Sqrt(TensorPrimitives.Max<double>(steepness)) * (1 + 1e-6);
+        return double.IsFinite(_lambda) && double.IsFinite(_deviation) && double.IsFinite(_steepness);
     }
 
-    /// <summary>tr(Sigma) |(Sigma / tr Sigma)^8|_F^(1/8) by three squarings, at least the largest eigenvalue.</summary>
-    /// <remarks>A product of float32 matrices of size c is off by gamma_(c+2) |P|_F^2 at most, and |P^2|_F >= |P|_F^2 / sqrt(c): each
-    /// squaring adds a relative error gamma_(c+2) sqrt(c) and doubles what was there.</remarks>
-    private double LargestEigenvalue(double trace)
+    /// <summary>tr(B) |(B / tr B)^8|_F^(1/8) by three squarings, at least the largest eigenvalue of a symmetric B.</summary>
+    private double LargestEigenvalue(Matrix block, double trace)
     {
-        if (trace <= 1e-30)
+        int width = block.Columns;
+        if (!(trace > 1e-30))
         {
             return trace;
         }
 
-        TensorPrimitives.Multiply(Sigma.Span(), (float)(1 / trace), Powers.Span());
-        for (int step = 0; step < 3; step++)
+        HeadMeasure.Resize(ref _powers, 2 * width * width);
+        Span<double> power = _powers.AsSpan(0, width * width), square = _powers.AsSpan(width * width, width * width);
+        for (int i = 0; i < width * width; i++)
         {
-            using PackedMatrix packed = kernels.Pack(Powers, transposed: true);
-            using Scratch scratch = Scratch.Rent((long)Width * Width);
-            Matrix square = scratch.Buffer.Matrix(Width, Width);
-            kernels.Gemm(Powers, packed, square);
-            square.Span().CopyTo(Powers.Span());
+            power[i] = block.Row(i / width)[i % width] / trace;
         }
 
-        double norm = Math.Sqrt(TensorPrimitives.SumOfSquares<float>(Powers.Span()));
-        return trace * Math.Pow(norm * (1 + (8 * (ExactAttention.Gamma(Width + 4) + (4 * U)) * Math.Sqrt(Width)) + (8 * U * Width)), 1.0 / 8) * (1 + 1e-6);
+        for (int step = 0; step < 3; step++)
+        {
+            square.Clear();
+            for (int i = 0; i < width; i++)
+            {
+                for (int k = 0; k < width; k++)
+                {
+                    Span<double> row = square.Slice(i * width, width);
+                    TensorPrimitives.MultiplyAdd(power.Slice(k * width, width), power[(i * width) + k], row, row);
+                }
+            }
+
+            Span<double> spare = power;
+            power = square;
+            square = spare;
+        }
+
+        return trace * Math.Pow(TensorPrimitives.Norm<double>(power), 1.0 / 8) * (1 + 1e-6);
     }
 
     private void Answers(int block)
     {
         int start = block * QueryBlock, count = Math.Min(QueryBlock, _head.Queries.Rows - start), stride = KeyStride;
         using FlatWorkspace work = Rent();
-        Matrix u = new(work.Queries, 0, count, Width, stride);
-        Matrix product = work.Answers.Matrix(count, ValueWidth);
+        Matrix u = new(work.Queries, 0, count, Width, stride), output = _outcomes.Output.SliceRows(start, count);
         Span<float> all = work.Queries.Span();
         Span<float> squares = stackalloc float[QueryBlock];
         for (int t = 0; t < count; t++)
@@ -343,90 +408,56 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
             squares[t] = RowVectors.Shift(_head.Queries.Row(start + t), _head.Scale, _head.QueryMean, all.Slice(t * stride, stride));
         }
 
-        kernels.Gemm(u, _packedJ!, product);
-        ReadOnlySpan<float> mean = _mean.AsSpan(0, ValueWidth);
-        double longest = LengthOf(TensorPrimitives.Max<float>(squares[..count])), steepest = RowVectors.LargestMagnitude(product.Span());
-        bool within = TryBound(0, _lambda * longest * longest, longest, steepest, 0, out float factor, out double bound);
-        bool together = within && _tolerance.Kind != ToleranceKind.Row;
+        kernels.Gemm(u, _packedJ!, output, new GemmOptions { Bias = Mean });
+        double longest = LengthOf(TensorPrimitives.Max<float>(squares[..count]));
+        bool together = TryBound(_lambda * longest * longest, longest, double.NaN, out double bound);
         for (int t = 0; t < count; t++)
         {
-            ReadOnlySpan<float> first = product.Row(t);
-            if (!together && !TryRow(squares[t], u.Row(t), first, mean, out factor, out bound))
+            if (together || TryRow(squares[t], all.Slice(t * stride, stride), output.Row(t), out bound))
             {
-                continue;
+                _outcomes.SetFlat(start + t, bound);
             }
-
-            TensorPrimitives.MultiplyAdd(first, factor, mean, _outcomes.Output.Row(start + t));
-            _outcomes.SetFlat(start + t, bound);
         }
     }
 
     private double LengthOf(float square) => Math.Sqrt(square * (1 + ExactAttention.Gamma(Width + 2))) + 1e-22;
 
     /// <summary>The bound of one row, first with the largest eigenvalue, then with its own second moment.</summary>
-    private bool TryRow(float square, ReadOnlySpan<float> u, ReadOnlySpan<float> first, ReadOnlySpan<float> mean, out float factor, out double bound)
+    private bool TryRow(float square, ReadOnlySpan<float> u, ReadOnlySpan<float> output, out double bound)
     {
-        double length = LengthOf(square), slope = RowVectors.LargestMagnitude(first);
-
-        double largest = 0;
-        if (_tolerance.Kind == ToleranceKind.Row)
-        {
-            for (int c = 0; c < first.Length; c++)
-            {
-                largest = Math.Max(largest, Math.Abs((double)mean[c] + first[c]));
-            }
-        }
-
-        return TryBound(0, _lambda * length * length, length, slope, largest, out factor, out bound)
-            || TryBound(Quadratic(u, Sigma), Quadratic(u, Sigma), length, slope, largest, out factor, out bound);
+        double length = LengthOf(square), largest = RowVectors.LargestMagnitude(output);
+        return TryBound(_lambda * length * length, length, largest, out bound)
+            || TryBound(_parts * (double)RowVectors.Quadratic(u, Sigma.Span()), length, largest, out bound);
     }
 
     /// <summary>Relative error of J^T u in units of max|V|, and of u^T Sigma u in units of |u| max|k'|.</summary>
     private double MomentError(double length) =>
-        ((2 * ExactAttention.Gamma(Chunk + 8)) + (2 * ExactAttention.Gamma(Width + 4))) * length * _keyRadius;
+        ((2 * ExactAttention.Gamma(Terms)) + (2 * ExactAttention.Gamma(Width + 4))) * length * _keyRadius;
 
-    /// <summary>The bound of the remarks for u up to a length, J^T u up to a slope, and sig2 between two computed values.</summary>
-    /// <param name="least">At most sig2, rounding aside.</param>
-    /// <param name="most">At least sig2, rounding aside.</param>
+    /// <summary>The bound of the remarks for u up to a length and sig2 up to a computed value.</summary>
+    /// <param name="most">At least sig2, rounding of the moments aside.</param>
     /// <param name="length">At least |u|.</param>
-    /// <param name="slope">At least |J^T u|_inf as computed.</param>
-    /// <param name="largest">|A + J^T u|_inf where the tolerance is relative to the row.</param>
-    /// <param name="factor">1/mh.</param>
+    /// <param name="largest">max|o~| of the row; NaN for many rows together, which a tolerance relative to the row refuses.</param>
     /// <param name="bound">The bound, in units of V.</param>
     /// <returns>Whether it is small enough.</returns>
-    private bool TryBound(double least, double most, double length, double slope, double largest, out float factor, out double bound)
+    private bool TryBound(double most, double length, double largest, out double bound)
     {
-        (factor, bound) = (0, double.PositiveInfinity);
+        bound = double.PositiveInfinity;
         double b = length * _centreRadius;
         if (!(b <= WidestX))
         {
             return false;
         }
 
-        double error = MomentError(length) * length * _keyRadius;
-        double low = ExpRemainder.PsiBelow(b) * Math.Max(0, least - error) / 2, high = ExpRemainder.Psi(b) * (Math.Max(0, most) + error) / 2;
-        double middle = 2 / ((1 / (1 + low)) + (1 / (1 + high)));
-        double truncation = (slope * Math.Max((1 / (1 + low)) - (1 / middle), (1 / middle) - (1 / (1 + high)))) + (high / (1 + high) * _deviation);
+        double error = MomentError(length) * length * _keyRadius * _parts, slope = _steepness * length;
+        double high = ExpRemainder.Psi(b) * (Math.Max(0, most) + error) / 2, inverse = 1 / (1 + high);
+        double truncation = (slope * Math.Max(Math.Abs(1 - _factor), Math.Abs(_factor - inverse))) + (high * inverse * _deviation);
         double shift = (5 * U * (_head.LongestQuery + length) * _keyRadius) + _pilotRounding;
         double lost = _head.Keys.Rows * Math.Exp(-80 + (2 * b));
         bound = (truncation * (1 + 1e-6)) + (_head.Range * (Math.Tanh(shift / 2) + lost))
-            + ((MomentError(length) + ExactAttention.Gamma(Chunk + 12)) * _head.LargestValue) + (4 * U * slope)
+            + ((MomentError(length) + ExactAttention.Gamma(Terms)) * _head.LargestValue) + (4 * U * slope)
             + ((_head.Keys.Rows + 4) * (double)float.Epsilon);
-        factor = (float)(1 / middle);
-
-        // The row is A + factor J^T u: no smaller than A + J^T u less the part of the slope that is left out.
-        return bound <= _tolerance.Allowed(_head.Range, (largest * (1 - 1e-6)) - ((1 - factor) * slope));
-    }
-
-    private static double Quadratic(ReadOnlySpan<float> u, Matrix sigma)
-    {
-        double sum = 0;
-        for (int i = 0; i < u.Length; i++)
-        {
-            sum += u[i] * (double)TensorPrimitives.Dot(sigma.Row(i), u);
-        }
-
-        return sum;
+        return bound <= _tolerance.Allowed(_head.Range, largest);
     }
 
     private FlatWorkspace Rent()

@@ -9,21 +9,16 @@ internal sealed class FlatWorkspace(ConcurrentBag<FlatWorkspace> home) : IDispos
 {
     private (int Width, int ValueWidth) _sizes;
 
-    public FloatBuffer Rows { get; private set; } = new(0);
-
+    /// <summary>Rows of keys less their mean, of a part or of the sample.</summary>
     public FloatBuffer Keys { get; private set; } = new(0);
 
-    public FloatBuffer Left { get; private set; } = new(0);
+    /// <summary>The same times their weights, and the values of a part times theirs.</summary>
+    public FloatBuffer Weighed { get; private set; } = new(0);
 
-    public FloatBuffer Right { get; private set; } = new(0);
-
-    public FloatBuffer Product { get; private set; } = new(0);
+    /// <inheritdoc cref="Weighed"/>
+    public FloatBuffer Values { get; private set; } = new(0);
 
     public FloatBuffer Queries { get; private set; } = new(0);
-
-    public FloatBuffer Answers { get; private set; } = new(0);
-
-    public PackedMatrix? Packed { get; set; }
 
     public void Prepare(int width, int valueWidth)
     {
@@ -34,20 +29,18 @@ internal sealed class FlatWorkspace(ConcurrentBag<FlatWorkspace> home) : IDispos
 
         Free();
         _sizes = (width, valueWidth);
-        long stride = RowVectors.Padded(width), columns = width + valueWidth;
-        (Rows, Keys, Left, Right) = (new(stride), new(FlatPath.TestKeys * stride), new(FlatPath.Chunk * (width + 1L)), new(FlatPath.Chunk * columns));
-        (Product, Queries, Answers) = (new((width + 1) * columns), new(FlatPath.QueryBlock * stride), new((long)FlatPath.QueryBlock * valueWidth));
+        long stride = RowVectors.Padded(width);
+        (Keys, Weighed) = (new(FlatPath.TestKeys * stride), new(FlatPath.Part * stride));
+        (Values, Queries) = (new((long)FlatPath.Part * RowVectors.Padded(valueWidth)), new(FlatPath.QueryBlock * stride));
+        Values.Span().Clear();
     }
 
     public void Free()
     {
-        foreach (FloatBuffer buffer in new[] { Rows, Keys, Left, Right, Product, Queries, Answers })
+        foreach (FloatBuffer buffer in new[] { Keys, Weighed, Values, Queries })
         {
             buffer.Dispose();
         }
-
-        Packed?.Dispose();
-        Packed = null;
     }
 
     public void Dispose() => home.Add(this);

@@ -164,16 +164,10 @@ internal sealed class HeadMeasure(KernelSet kernels)
         Span<float> sum = _sums.AsSpan(chunk * columns, columns);
         Span<float> least = _least.AsSpan(chunk * columns, columns);
         Span<float> most = _most.AsSpan(chunk * columns, columns);
-        sum.Clear();
-        least.Fill(float.PositiveInfinity);
-        most.Fill(float.NegativeInfinity);
-        float squares = 0, poison = 0;
-        int end = Math.Min(_current.Rows, (chunk + 1) * Chunk);
-        for (int row = chunk * Chunk; row < end; row++)
-        {
-            squares = Math.Max(squares, RowVectors.Measure(_current.Row(row), sum, least, most, ref poison));
-        }
-
+        int first = chunk * Chunk;
+        Span<float> rows = stackalloc float[Chunk];
+        float poison = 0;
+        float squares = RowVectors.Measure(_current, first, rows[..Math.Min(Chunk, _current.Rows - first)], sum, least, most, ref poison);
         (_squares[chunk], _poison[chunk]) = (squares, poison);
     }
 

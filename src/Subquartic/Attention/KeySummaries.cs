@@ -25,6 +25,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
     private float[] _keyRadius = [];
     private float[] _valueSpread = [];
     private FloatBuffer _groups = new(0);
+    private FloatBuffer _scatters = new(0);
     private float[] _first = [];
     private float[] _second = [];
     private float[] _blockRadius = [];
@@ -57,6 +58,9 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
     /// <summary>At least the mean of (v_j - r_j)^2 for the columns j of each group, by node.</summary>
     public ReadOnlySpan<float> GroupVariances(int node) => _groups.Span((long)node * RowVectors.Lanes, RowVectors.Lanes);
 
+    /// <summary>Sum of (k - m)(k - m)^T over the keys k of the nodes of one depth in a block, m the mean key of the node (padded c, padded c).</summary>
+    public ReadOnlySpan<float> Scatter(int block, int depth) => ScatterOf(block, depth);
+
     /// <summary>Terms of the guess of a node's share of the error, linear and square in |u|.</summary>
     public ReadOnlySpan<float> First => _first.AsSpan(0, Tree.NodeCount);
 
@@ -87,6 +91,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
         HeadMeasure.Resize(ref _keyRadius, nodes);
         HeadMeasure.Resize(ref _valueSpread, nodes);
         Grow(ref _groups, (long)nodes * RowVectors.Lanes);
+        Grow(ref _scatters, (long)tree.BlockEnds.Length * tree.Depths * KeyStride * KeyStride);
         HeadMeasure.Resize(ref _first, nodes);
         HeadMeasure.Resize(ref _second, nodes);
         HeadMeasure.Resize(ref _blockRadius, tree.BlockEnds.Length);
@@ -98,7 +103,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
     public double LeafError(double length)
     {
         int blocks = Tree.BlockEnds.Length, samples = Math.Min(SampledBlocks, blocks);
-        var body = new Body(this, blocks, samples);
+        var body = new Body(this, blocks, samples, scatter: false);
         kernels.Pool.Run(samples, ref body);
         double error = 0, keys = 0;
         for (int sample = 0; sample < samples; sample++)
@@ -121,7 +126,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
     public void Build()
     {
         int blocks = Tree.BlockEnds.Length;
-        var body = new Body(this, blocks, blocks);
+        var body = new Body(this, blocks, blocks, scatter: true);
         kernels.Pool.Run(blocks, ref body);
         LongestKey = Math.Sqrt(TensorPrimitives.Max<float>(_blockRadius.AsSpan(0, blocks)) * (1 + 1e-4)) + 1e-22;
     }
@@ -132,6 +137,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
         _values.Dispose();
         _points.Dispose();
         _groups.Dispose();
+        _scatters.Dispose();
     }
 
     private static void Grow(ref FloatBuffer buffer, long length)
@@ -199,10 +205,70 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
         }
     }
 
-    private readonly struct Body(KeySummaries summaries, int blocks, int tasks) : IParallelBody
+    private Span<float> ScatterOf(int block, int depth)
+    {
+        int square = KeyStride * KeyStride;
+        return _scatters.Span(((long)block * Tree.Depths + depth) * square, square);
+    }
+
+    /// <summary>The scatters of a block, deepest first: a node's is that of its halves and of their two means.</summary>
+    private void Scatters(int block)
+    {
+        int first = block == 0 ? 0 : Tree.BlockEnds[block - 1], end = Tree.BlockEnds[block];
+        using Scratch scratch = Scratch.Rent((long)KeyTree.MaxCount * KeyStride);
+        for (int depth = Tree.Depths - 1; depth >= 0; depth--)
+        {
+            Span<float> sum = ScatterOf(block, depth);
+            if (depth + 1 < Tree.Depths)
+            {
+                ScatterOf(block, depth + 1).CopyTo(sum);
+            }
+            else
+            {
+                sum.Clear();
+            }
+
+            int rows = 0;
+            for (int node = first; node < end; node++)
+            {
+                if (Tree.Depth[node] != depth)
+                {
+                    continue;
+                }
+
+                int count = Tree.Count[node], left = Tree.Left[node];
+                if (left < 0)
+                {
+                    for (int place = Tree.Start[node]; place < Tree.Start[node] + count; place++, rows++)
+                    {
+                        TensorPrimitives.Subtract(KeyRows(place, 1), KeyPoint(node), scratch.Buffer.Span((long)rows * KeyStride, KeyStride));
+                    }
+
+                    continue;
+                }
+
+                Span<float> row = scratch.Buffer.Span((long)rows * KeyStride, KeyStride);
+                TensorPrimitives.Subtract(KeyPoint(left), KeyPoint(node - 1), row);
+                TensorPrimitives.Multiply(row, MathF.Sqrt((float)Tree.Count[left] * Tree.Count[node - 1] / count), row);
+                rows++;
+            }
+
+            ReadOnlySpan<float> all = scratch.Buffer.Span(0, rows * KeyStride);
+            RowVectors.AddProduct(all, KeyStride, all, KeyStride, sum);
+        }
+    }
+
+    private readonly struct Body(KeySummaries summaries, int blocks, int tasks, bool scatter) : IParallelBody
     {
         public int BlockOf(int task) => (int)(((2L * task) + 1) * blocks / (2 * tasks));
 
-        public void Invoke(int task) => summaries.Block(BlockOf(task));
+        public void Invoke(int task)
+        {
+            summaries.Block(BlockOf(task));
+            if (scatter)
+            {
+                summaries.Scatters(task);
+            }
+        }
     }
 }

@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
@@ -20,14 +21,24 @@ namespace Subquartic.Attention;
 internal readonly ref struct MergeList(
     HeadMeasure head, KeySummaries summaries, MergeTile tile, MergeWorkspace work, ReadOnlySpan<float> pilots, ReadOnlySpan<float> places, int placeStride)
 {
-    /// <summary>First column, behind the values and those of &lt;phi h f^2&gt; by groups of value columns, of &lt;phi S/h&gt;, row by row of the lower triangle.</summary>
+    /// <summary>First column, behind the values and those of &lt;phi h sd^2&gt; by groups of value columns, of &lt;phi S/h&gt;, row by row of the lower triangle.</summary>
     public const int Forms = RowVectors.Lanes;
 
-    /// <summary>Columns of &lt;phi R/h&gt; and of &lt;phi h numax^2&gt;.</summary>
-    public const int Rest = Forms + Pairs, Tilt = Rest + 1;
+    /// <summary>Column of &lt;phi R/h&gt;.</summary>
+    public const int Rest = Forms + Pairs;
 
-    /// <summary>Columns of the certificate; one more holds phi h while the list is written.</summary>
-    public const int Columns = Tilt + 1;
+    /// <summary>Columns of the certificate.</summary>
+    public const int Columns = Rest + 1;
+
+    /// <summary>What <see cref="End"/> needs to know of an entry: phi, typical nu, largest weight of a key, place among the scatters, and the centroid's
+    /// products with the g.</summary>
+    public const int Notes = 4 + MergeTile.Directions;
+
+    // Distances from A_T count more for h than for the sum of both orders, since the largest of all clusters counts in the second.
+    private const float FarShare = 2;
+
+    // How much of |u'|^2 R a typical E(u'.y)^2 is; a guess, for h.
+    private const double RestShare = 0.1;
 
     private const int Pairs = MergeTile.Directions * (MergeTile.Directions + 1) / 2;
 
@@ -47,6 +58,7 @@ internal readonly ref struct MergeList(
         using Scratch scratch = Scratch.Rent(summaries.KeyStride);
         Span<float> centroid = scratch.Buffer.Span(0, summaries.KeyStride), allKeys = keys.Span(), allValues = values.Span();
         Span<Vector512<float>> mean = MemoryMarshal.Cast<float, Vector512<float>>(work.Reference);
+        Span<Vector512<float>> centre = MemoryMarshal.Cast<float, Vector512<float>>(work.Centre);
         float total = work.Total, largestBias = work.LargestBias;
         ReadOnlySpan<float> sums = work.Cut.Weights;
         foreach (int node in work.Cut.Block(block))
@@ -60,11 +72,13 @@ internal readonly ref struct MergeList(
                 RowVectors.WeightedSum(summaries.KeyRows(start, count), own, inverse, centroid);
                 RowVectors.WeightedSum(summaries.ValueRows(start, count), own, inverse, value[..stride]);
                 RowVectors.AddScaled(value[..stride], sum, mean);
+                RowVectors.AddScaled(centroid, sum, centre);
                 total += sum;
                 centroid[..width].CopyTo(key);
                 key[width] = MathF.Log(sum);
                 largestBias = Math.Max(largestBias, Math.Abs(key[width]));
-                Certify(node, start, count, inverse, centroid, value[stride..]);
+                Certify(node, start, count, inverse, centroid, value[stride..], work.Notes.Slice(entry * Notes, Notes));
+                work.Notes[(entry * Notes) + 3] = (block * tree.Depths) + tree.Depth[node];
                 largest = Math.Max(largest, count);
                 entry++;
                 continue;
@@ -77,7 +91,9 @@ internal readonly ref struct MergeList(
                 key[width] = _pilots[t];
                 summaries.ValueRows(t, 1).CopyTo(value);
                 value[stride..].Clear();
+                work.Notes[entry * Notes] = 0;
                 RowVectors.AddScaled(value[..stride], _weights[t], mean);
+                RowVectors.AddScaled(summaries.KeyRows(t, 1), _weights[t], centre);
                 total += _weights[t];
                 largestBias = Math.Max(largestBias, -_pilots[t]);
             }
@@ -86,43 +102,90 @@ internal readonly ref struct MergeList(
         (work.Entries, work.Total, work.Largest, work.LargestBias) = (entry, total, largest, largestBias);
     }
 
-    /// <summary>Completes the certificate once all blocks are there.</summary>
+    /// <summary>Completes the certificate once all blocks are there: h, which needs A_T, and what the tile knows of all clusters together.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public void End()
     {
-        Matrix values = work.ListValues;
-        Span<float> allValues = values.Span();
+        Matrix keys = work.ListKeys, values = work.ListValues;
+        Span<float> allKeys = keys.Span(), allValues = values.Span(), centre = work.Centre;
         Span<Vector512<float>> mean = MemoryMarshal.Cast<float, Vector512<float>>(work.Reference);
-        int stride = summaries.ValueStride;
+        int stride = summaries.ValueStride, width = head.Keys.Columns;
+        TensorPrimitives.Multiply(centre, 1 / work.Total, centre);
         for (int c = 0; c < mean.Length; c++)
         {
             mean[c] *= Vector512.Create(1 / work.Total);
         }
 
-        // f = sd + numax D / 2, once A_T is known.
+        Span<float> middle = stackalloc float[MergeTile.Directions];
+        for (int k = 0; k < middle.Length; k++)
+        {
+            middle[k] = TensorPrimitives.Dot<float>(centre, tile.Pilots.Row(k + 1));
+        }
+
+        ReadOnlySpan<double> deviations = tile.Deviations;
         double slack = (ExactAttention.Gamma(work.Largest + 4) + (4 * ExactAttention.UnitRoundoff)) * head.LargestValue;
-        Vector512<float> add = Vector512.Create((float)slack);
+        Vector512<float> add = Vector512.Create((float)slack), tilts = default;
+        float widest = 0, farthest = 0, steepest = 0;
+        Span<float> kappa = work.Kappa;
+        kappa.Clear();
         for (int i = 0; i < work.Entries; i++)
         {
+            ReadOnlySpan<float> notes = work.Notes.Slice(i * Notes, Notes);
+            float phi = notes[0], typical = notes[1];
+            if (!(phi > 0))
+            {
+                continue;
+            }
+
             Span<float> value = allValues.Slice(i * values.Columns, values.Columns), columns = value[stride..];
-            float tilt = columns[Tilt], factor = columns[Columns];
+            Vector512<float> variances = Vector512.Create<float>(columns[..RowVectors.Lanes]);
+            Vector512<float> far = RowVectors.Far(value[..stride], mean) + add;
+            float deviation = MathF.Sqrt(Vector512.Sum(variances) / RowVectors.Lanes) + (FarShare * typical * Vector512.Sum(far) / (2 * RowVectors.Lanes));
+            float h = (typical + 1e-30f) / (deviation + 1e-30f), over = phi / h;
+            (variances * Vector512.Create(phi * h)).CopyTo(columns);
+            TensorPrimitives.Multiply(columns.Slice(Forms, Pairs + 1), over, columns.Slice(Forms, Pairs + 1));
+            tilts = Vector512.MaxNative(tilts, far * Vector512.Create(h));
+            widest = Math.Max(widest, h);
+            int place = (int)notes[3];
+            kappa[place] = Math.Max(kappa[place], over * notes[2]);
+            float apart = 0, reach = 0;
+            ReadOnlySpan<float> key = allKeys.Slice(i * keys.Columns, width);
+            apart = TensorPrimitives.Distance(key, centre[..width]);
+            for (int k = 0; k < middle.Length; k++)
+            {
+                float along = (notes[4 + k] - middle[k]) * (float)deviations[k];
+                reach += along * along;
+            }
+
+            farthest = Math.Max(farthest, apart);
+            steepest = Math.Max(steepest, reach);
+        }
+
+        tilts.CopyTo(work.Tilts);
+        (work.Widest, work.Farthest, work.Steepest) = (widest, farthest, MathF.Sqrt(steepest));
+        TensorPrimitives.Multiply(kappa, 1 / work.Total, kappa);
+    }
+
+    /// <summary>Adds a block's share of M = sum kappa T.</summary>
+    public void AddScatters(int block)
+    {
+        int depths = summaries.Tree.Depths;
+        for (int depth = 0; depth < depths; depth++)
+        {
+            float factor = work.Kappa[(block * depths) + depth];
             if (factor > 0)
             {
-                Vector512<float> f = Vector512.Create<float>(columns[..RowVectors.Lanes])
-                    + ((RowVectors.Far(value[..stride], mean) + add) * Vector512.Create(tilt / 2));
-                (f * f * Vector512.Create(factor)).CopyTo(columns);
-                columns[Tilt] = factor * tilt * tilt;
-                columns[Columns] = 0;
+                RowVectors.AddScaled(summaries.Scatter(block, depth), factor, MemoryMarshal.Cast<float, Vector512<float>>(work.Scatter));
             }
         }
     }
 
-    /// <summary>The certificate's columns of a merged node: sd by groups, phi S/h, phi R/h, numax and phi h.</summary>
+    /// <summary>The certificate's columns of a merged node, still without h and phi: variances by groups, S and R.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Certify(int node, int start, int count, float inverse, ReadOnlySpan<float> centroid, Span<float> columns)
+    private void Certify(int node, int start, int count, float inverse, ReadOnlySpan<float> centroid, Span<float> columns, Span<float> notes)
     {
         Span<float> forms = columns.Slice(Forms, Pairs);
-        Measure(start, count, inverse, forms, out float square, out float most, out float reach);
+        Measure(start, count, inverse, forms, notes[4..], out float square, out float most, out float reach);
         RowVectors.Lengths(centroid, summaries.KeyPoint(node), out float centre, out float moved);
         int width = head.Keys.Columns;
         double rho = Math.Max(1, count * (double)most) * (1 + 1e-5);
@@ -131,21 +194,18 @@ internal readonly ref struct MergeList(
         double longest = summaries.LongestKey, eta = MergePath.ProjectionError(width) * longest, share = MergePath.Orthogonality(width);
 
         // (sqrt(a'Sa) + 2 eta |a|)^2 <= a'(1.001 S + 4004 eta^2 1)a; S itself is within 1e-4.
-        double more = 4200 * eta * eta, trace = 0, norm = 0, along = 0;
+        double more = 4200 * eta * eta, trace = 0, along = 0;
         ReadOnlySpan<double> deviations = tile.Deviations;
         for (int i = 0, at = 0; i < MergeTile.Directions; i++)
         {
             for (int j = 0; j < i; j++, at++)
             {
-                double mixed = forms[at] * 1.0011 * deviations[i] * deviations[j];
-                norm += 2 * mixed * mixed;
                 forms[at] = (float)(forms[at] * 1.0011);
             }
 
             trace += forms[at];
-            double own = (forms[at] * 1.0011) + more, scaled = own * deviations[i] * deviations[i];
-            norm += scaled * scaled;
-            along += scaled;
+            double own = (forms[at] * 1.0011) + more;
+            along += own * deviations[i] * deviations[i];
             forms[at++] = (float)own;
         }
 
@@ -155,26 +215,18 @@ internal readonly ref struct MergeList(
         double b = Math.Min(
             tile.LongestLength * radius,
             (Math.Sqrt(reach) * tile.Corner * (1 + 1e-4)) + (tile.LongestRest * radius) + (8 * eta * tile.LongestLength));
-        double largest = (tile.Corner * Math.Sqrt(Math.Sqrt(norm)) * (1 + 1e-6)) + (tile.LongestRest * Math.Sqrt(rest));
-        double typical = Math.Sqrt(along) + Math.Sqrt(rest * tile.MeanRest);
-        double phi = ExpRemainder.Phi(b), h = (typical + 1e-30) / (summaries.ValueSpread[node] + (largest * head.Range / 16) + 1e-30);
-        float over = (float)(phi / h);
-        for (int i = 0; i < Pairs; i++)
-        {
-            forms[i] *= over;
-        }
-
-        Vector512.Sqrt(Vector512.Create(summaries.GroupVariances(node)) * Vector512.Create((float)rho)).CopyTo(columns);
-        columns[Rest] = (float)(over * rest);
-        columns[Tilt] = (float)largest;
-        columns[Columns] = (float)(phi * h);
-        columns[(Columns + 1)..].Clear();
+        (Vector512.Create(summaries.GroupVariances(node)) * Vector512.Create((float)rho)).CopyTo(columns);
+        columns[Rest] = (float)rest;
+        columns[Columns..].Clear();
+        notes[0] = (float)(ExpRemainder.Phi(b) * (1 + 1e-6));
+        notes[1] = (float)Math.Sqrt(along + (RestShare * rest * tile.MeanRest));
+        notes[2] = most / inverse;
     }
 
     /// <summary>Weighted mean of |k|^2, covariance of the g.k (lower triangle), the largest share of the weights, and the largest
     /// |(deviation_i (z_i - mean z_i))|^2 of a node.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Measure(int start, int count, float inverse, Span<float> covariance, out float square, out float share, out float reach)
+    private void Measure(int start, int count, float inverse, Span<float> covariance, Span<float> means, out float square, out float share, out float reach)
     {
         Vector512<float> squares = default, most = default, far = default;
         Vector512<float> m0 = default, m1 = default, m2 = default, m3 = default;
@@ -219,6 +271,7 @@ internal readonly ref struct MergeList(
             far = Vector512.MaxNative(far, Vector512.ConditionalSelect(Inside(t, count), length, Vector512<float>.Zero));
         }
 
+        (means[0], means[1], means[2], means[3]) = (m0[0], m1[0], m2[0], m3[0]);
         square = Vector512.Sum(squares) * inverse;
         share = RowVectors.Largest(most) * inverse;
         reach = RowVectors.Largest(far);

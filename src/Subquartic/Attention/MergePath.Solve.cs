@@ -51,6 +51,25 @@ internal sealed partial class MergePath
             {
                 if (works[i - first].Pending.Count > 0)
                 {
+                    ListOf(i, works[i - first]).End();
+                }
+            }
+
+            for (int block = 0; block < _summaries.Tree.BlockEnds.Length; block++)
+            {
+                for (int i = first; i < end; i++)
+                {
+                    if (works[i - first].Pending.Count > 0)
+                    {
+                        ListOf(i, works[i - first]).AddScatters(block);
+                    }
+                }
+            }
+
+            for (int i = first; i < end; i++)
+            {
+                if (works[i - first].Pending.Count > 0)
+                {
                     Answer(i, works[i - first], attempt);
                 }
             }
@@ -76,7 +95,7 @@ internal sealed partial class MergePath
         Span<float> pilots = _scores.Span((long)MergeTile.PilotRows * index * keys, keys);
         TensorPrimitives.Subtract(pilots, TensorPrimitives.Max<float>(pilots), pilots);
         TensorPrimitives.Max(pilots, LeastPilot, pilots);
-        work.Begin(keys, _summaries.ValueStride);
+        work.Begin(keys, _summaries.KeyStride, _summaries.ValueStride, _summaries.Tree.BlockEnds.Length * _summaries.Tree.Depths);
         kernels.Exp(pilots, work.Weights[..keys]);
         work.Weights[keys..].Clear();
         work.Cut.Begin(_summaries, work.Weights, (float)tile.LongestLength, kernels);
@@ -110,16 +129,23 @@ internal sealed partial class MergePath
         work.Cut.List();
         work.BeginList(entries, width + 1, ValueColumns);
         work.Reference.Clear();
+        work.Centre.Clear();
+        work.Scatter.Clear();
         (work.Entries, work.Total, work.Largest, work.LargestBias) = (0, 0, 1, 0);
         return true;
     }
 
-    private int ValueColumns => (_summaries.ValueStride + MergeList.Columns + 8) / 8 * 8;
+    // Twice a thousand times the square of how far, over max|k|, two means of up to 256 keys are from the stored points, and as much again.
+    private const double Merging = 1e-7;
+
+    // Of the rows of a tile, those whose bounds the next cut is chosen for; the rest get a finer list of their own.
+    private const double PassShare = 0.9;
+
+    private int ValueColumns => (_summaries.ValueStride + MergeList.Columns + 7) / 8 * 8;
 
     /// <summary>Attention of the pending rows over a finished list.</summary>
     private void Answer(int index, MergeWorkspace work, int attempt)
     {
-        ListOf(index, work).End();
         int rows = work.Pending.Count, width = _head.Keys.Columns;
         MergeTile tile = _pool[index];
         Matrix queries = work.Queries(rows, width + 1), output = work.Outputs(rows, ValueColumns);
@@ -131,11 +157,14 @@ internal sealed partial class MergePath
 
         kernels.Attention(One(queries), One(work.ListKeys), One(work.ListValues), 1, One(output));
         Span<double> result = _results.AsSpan(4 * index, 4);
-        result[0] += ((double)work.Entries * rows * (width + ValueColumns)) + ((double)work.Cut.MergedKeys * (width + _head.Values.Columns));
+        result[0] += ((double)work.Entries * rows * (width + ValueColumns)) + ((double)work.Cut.MergedKeys * (width + _head.Values.Columns))
+            + (((double)work.Kappa.Length + rows) * width * width);
         double worst = Certify(tile, work, output);
         if (attempt == 0)
         {
-            result[1] = 1 / (1.03 * worst);
+            Span<float> ratios = work.Ratios.AsSpan(0, rows);
+            ratios.Sort();
+            result[1] = 1 / Math.Max(1e-3, 1.03 * ratios[(int)(PassShare * (rows - 1))]);
             result[2] = work.Price;
         }
 
@@ -171,7 +200,20 @@ internal sealed partial class MergePath
         double pilot = ((ExactAttention.Gamma(width + 2) + (4 * U)) * tile.PilotLength * longest) + (4 * U);
         double sums = ExactAttention.Sums(entries);
         double columnsUp = (1 + (2 * sums) + (8 * U)) * (1 + 1e-6);
-        double worst = 0;
+        double worst = 0, trace = 0, counts = 0;
+        KeyTree tree = _summaries.Tree;
+        for (int c = 0; c < width; c++)
+        {
+            trace += work.Scatter[c * (_summaries.KeyStride + 1)];
+        }
+
+        for (int place = 0; place < work.Kappa.Length; place++)
+        {
+            counts += work.Kappa[place] * tree.Count[tree.BlockEnds[place / tree.Depths] - 1];
+        }
+
+        // What rounding may hide of u'Mu', by the square of a length.
+        double hidden = (((2 * ExactAttention.Gamma(work.Kappa.Length + (2 * KeyTree.MaxCount) + width)) + 1e-6) * trace) + (Merging * longest * longest * counts);
         Span<float> far = stackalloc float[RowVectors.Lanes];
         work.Failed.Clear();
         for (int r = 0; r < work.Pending.Count; r++)
@@ -183,12 +225,24 @@ internal sealed partial class MergePath
                 + ((ExactAttention.Gamma(largest + 4) + ExactAttention.Gamma(width + 6)) * length * longest) + ExactAttention.Gamma(largest + 2)
                 + (8 * U * bias) + (((4 * ExactAttention.Blocks(entries)) + 8) * U);
             double lost = keys * Math.Exp(LeastPilot + (2 * length * longest));
-            double slope = Slope(tile.Places(i), average, 2 * (sums + (16 * U))) + (tile.Rest[i] * Math.Sqrt(average[MergeList.Rest]));
-            double tilt = Math.Sqrt(average[MergeList.Tilt]) / 2, truncation = 0;
+            ReadOnlySpan<double> places = tile.Places(i);
+            double corner = 0;
+            for (int k = 0; k < places.Length; k++)
+            {
+                double place = places[k] / tile.Deviations[k];
+                corner += place * place;
+            }
+
+            double tilt = (Math.Sqrt(corner) * work.Steepest) + (tile.Rest[i] * work.Farthest);
+            double beyond = (RowVectors.Quadratic(tile.Remainders.Row(i), work.Scatter) * 1.002) + (hidden * tile.Rest[i] * tile.Rest[i]) + (1e-10 * trace * length * length);
+            double rest = Math.Min(
+                tile.Rest[i] * Math.Sqrt(average[MergeList.Rest]),
+                Math.Sqrt(Math.Max(0, beyond)) * Math.Exp((tilt * 0.5005) + shift + (ExactAttention.Gamma(entries + width + 8) * length * longest)));
+            double slope = Slope(places, average, 2 * (sums + (16 * U))) + rest, second = slope * slope / 2, truncation = 0;
             RowVectors.Far(row[..stride], MemoryMarshal.Cast<float, Vector512<float>>(reference)).CopyTo(far);
             for (int g = 0; g < far.Length; g++)
             {
-                truncation = Math.Max(truncation, slope * (Math.Sqrt(average[g]) + ((far[g] + (4 * U * vmax)) * tilt)));
+                truncation = Math.Max(truncation, (slope * Math.Sqrt(average[g])) + (second * (work.Tilts[g] + ((far[g] + (4 * U * vmax)) * work.Widest))));
             }
 
             float top = _tolerance.Kind == ToleranceKind.Row ? RowVectors.LargestMagnitude(value) : 0;
@@ -196,6 +250,7 @@ internal sealed partial class MergePath
                 + ((ExactAttention.Gamma(largest + 4) + sums + (3 * U)) * vmax) + ((keys + 4) * (double)float.Epsilon);
             double allowed = _tolerance.Allowed(_head.Range, top);
             worst = Math.Max(worst, bound / allowed);
+            work.Ratios[r] = (float)(bound / allowed);
             if (bound <= allowed)
             {
                 int target = tile.Rows[i];

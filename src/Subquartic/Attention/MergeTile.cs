@@ -27,6 +27,9 @@ internal sealed class MergeTile : IDisposable
     /// <summary>u (B, padded c).</summary>
     public Matrix Differences { get; private set; }
 
+    /// <summary>u' (B, padded c).</summary>
+    public Matrix Remainders { get; private set; }
+
     /// <summary>q0 and the g (padded c).</summary>
     public Matrix Pilots { get; private set; }
 
@@ -78,14 +81,14 @@ internal sealed class MergeTile : IDisposable
             Pilots.SliceRows(1, Directions).Span().Clear(); // a = 0 and u' = u serve as well
         }
 
-        Split(width, work);
+        Split(width);
     }
 
     private Span<float> Read(HeadMeasure head, ArraySegment<int> rows)
     {
         Rows = rows;
         int width = head.Queries.Columns, stride = RowVectors.Padded(width);
-        long length = (Count + PilotRows + 2L) * stride;
+        long length = ((2L * Count) + PilotRows + 2) * stride;
         if (_memory.Length < length)
         {
             _memory.Dispose();
@@ -95,6 +98,7 @@ internal sealed class MergeTile : IDisposable
         HeadMeasure.Resize(ref _numbers, (2 + Directions) * Count);
         Differences = _memory.Matrix(Count, stride);
         Pilots = _memory.Matrix(PilotRows, stride, (long)Count * stride);
+        Remainders = _memory.Matrix(Count, stride, (Count + PilotRows + 2L) * stride);
         Span<float> work = _memory.Span((Count + (long)PilotRows) * stride, stride), zero = _memory.Span((Count + PilotRows + 1L) * stride, stride);
         Span<float> mean = Pilots.Row(0);
         zero.Clear();
@@ -182,7 +186,7 @@ internal sealed class MergeTile : IDisposable
         return true;
     }
 
-    private void Split(int width, Span<float> work)
+    private void Split(int width)
     {
         LongestRest = 0;
         MeanRest = 0;
@@ -191,6 +195,7 @@ internal sealed class MergeTile : IDisposable
         for (int i = 0; i < Count; i++)
         {
             ReadOnlySpan<float> row = Differences.Row(i);
+            Span<float> work = Remainders.Row(i);
             row.CopyTo(work);
             Span<double> places = _numbers.AsSpan((2 * Count) + (i * Directions), Directions);
             for (int k = 0; k < Directions; k++)

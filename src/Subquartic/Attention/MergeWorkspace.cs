@@ -5,8 +5,12 @@ namespace Subquartic.Attention;
 /// <summary>Memory of one thread that merges keys.</summary>
 internal sealed class MergeWorkspace : IDisposable
 {
+    private int _valueStride;
     private FloatBuffer _weights = new(0);
     private FloatBuffer _reference = new(0);
+    private FloatBuffer _notes = new(0);
+    private FloatBuffer _scatter = new(0);
+    private float[] _kappa = [];
     private FloatBuffer _keys = new(0);
     private FloatBuffer _values = new(0);
     private FloatBuffer _queries = new(0);
@@ -22,7 +26,34 @@ internal sealed class MergeWorkspace : IDisposable
     public Span<float> Weights => _weights.Span();
 
     /// <summary>A_T, padded.</summary>
-    public Span<float> Reference => _reference.Span();
+    public Span<float> Reference => _reference.Span()[.._valueStride];
+
+    /// <summary>Mean key under the pilot's weights, padded.</summary>
+    public Span<float> Centre => _reference.Span()[_valueStride..];
+
+    /// <summary><see cref="MergeList.Notes"/> numbers for each entry; phi is 0 where nothing is merged.</summary>
+    public Span<float> Notes => _notes.Span();
+
+    /// <summary>Factors of the scatters, depth by depth of each block.</summary>
+    public Span<float> Kappa => _kappa;
+
+    /// <summary>M (padded c, padded c).</summary>
+    public Span<float> Scatter => _scatter.Span();
+
+    /// <summary>Largest h D of an entry, by groups of columns.</summary>
+    public float[] Tilts { get; } = new float[RowVectors.Lanes];
+
+    /// <summary>Bound over tolerance of the rows of a tile.</summary>
+    public float[] Ratios { get; } = new float[1024];
+
+    /// <summary>Largest h of an entry.</summary>
+    public float Widest { get; set; }
+
+    /// <summary>Largest distance of a centroid from <see cref="Centre"/>.</summary>
+    public float Farthest { get; set; }
+
+    /// <summary>The same along the g, each times the tile's deviation.</summary>
+    public float Steepest { get; set; }
 
     /// <summary>Keys of the list, with room for all entries of the cut.</summary>
     public Matrix ListKeys { get; private set; }
@@ -49,15 +80,22 @@ internal sealed class MergeWorkspace : IDisposable
     public double Price { get; set; }
 
     /// <summary>Makes room for weights and A_T.</summary>
-    public void Begin(int keys, int valueStride)
+    public void Begin(int keys, int keyStride, int valueStride, int scatters)
     {
+        _valueStride = valueStride;
         Resize(ref _weights, RowVectors.Padded(keys) + RowVectors.Lanes);
-        Resize(ref _reference, valueStride);
+        Resize(ref _reference, keyStride + valueStride);
+        Resize(ref _scatter, (long)keyStride * keyStride);
+        if (_kappa.Length != scatters)
+        {
+            _kappa = new float[scatters];
+        }
     }
 
     /// <summary>Makes room for a list.</summary>
     public void BeginList(int entries, int keyColumns, int valueColumns)
     {
+        View(ref _notes, entries, MergeList.Notes);
         ListKeys = View(ref _keys, entries, keyColumns);
         ListValues = View(ref _values, entries, valueColumns);
     }
@@ -70,6 +108,8 @@ internal sealed class MergeWorkspace : IDisposable
     {
         _weights.Dispose();
         _reference.Dispose();
+        _notes.Dispose();
+        _scatter.Dispose();
         _keys.Dispose();
         _values.Dispose();
         _queries.Dispose();

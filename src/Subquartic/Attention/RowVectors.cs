@@ -2,6 +2,7 @@ using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using Subquartic.Numerics.Tensors;
 
 namespace Subquartic.Attention;
 
@@ -41,56 +42,70 @@ internal static class RowVectors
         return Vector512.Sum(sum) + rest;
     }
 
-    /// <summary>moved = source - shift and weighed = weight * moved, without padding.</summary>
+    /// <summary>Sums and extremes of the columns of some rows, and the largest sum of the squares of a row.</summary>
+    /// <param name="x">The matrix.</param>
+    /// <param name="first">First row.</param>
+    /// <param name="squares">One place a row.</param>
+    /// <param name="sum">One a column, overwritten, as are the next two.</param>
+    /// <param name="least">Least values.</param>
+    /// <param name="most">Largest values.</param>
+    /// <param name="poison">Becomes NaN when a value is not finite.</param>
+    /// <returns>The largest sum; NaN and infinity stay.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void ShiftAndWeigh(ReadOnlySpan<float> source, ReadOnlySpan<float> shift, float weight, Span<float> moved, Span<float> weighed)
+    public static float Measure(
+        Matrix x, int first, Span<float> squares, Span<float> sum, Span<float> least, Span<float> most, ref float poison)
     {
-        Vector512<float> factor = Vector512.Create(weight);
-        int j = 0;
-        for (; j + Lanes <= source.Length; j += Lanes)
+        squares.Clear();
+        Vector512<float> bad = default;
+        int j = 0, width = x.Columns;
+        for (; j + (2 * Lanes) <= width; j += 2 * Lanes)
         {
-            Vector512<float> value = Vector512.Create(source.Slice(j, Lanes)) - Vector512.Create(shift.Slice(j, Lanes));
-            value.CopyTo(moved.Slice(j, Lanes));
-            (value * factor).CopyTo(weighed.Slice(j, Lanes));
-        }
+            Vector512<float> s0 = default, s1 = default;
+            Vector512<float> l0 = Vector512.Create(float.PositiveInfinity), l1 = l0, m0 = -l0, m1 = m0;
+            for (int t = 0; t < squares.Length; t++)
+            {
+                ReadOnlySpan<float> row = x.Row(first + t).Slice(j, 2 * Lanes);
+                Vector512<float> a = Vector512.Create(row[..Lanes]), b = Vector512.Create(row[Lanes..]);
+                s0 += a;
+                s1 += b;
+                l0 = Vector512.MinNative(l0, a);
+                l1 = Vector512.MinNative(l1, b);
+                m0 = Vector512.MaxNative(m0, a);
+                m1 = Vector512.MaxNative(m1, b);
+                squares[t] += Vector512.Sum(Vector512.MultiplyAddEstimate(a, a, b * b));
+                bad += (a + b) * Vector512<float>.Zero; // opposite infinities give NaN as well
+            }
 
-        for (; j < source.Length; j++)
-        {
-            moved[j] = source[j] - shift[j];
-            weighed[j] = moved[j] * weight;
-        }
-    }
-
-    /// <summary>sum += row, least = min(least, row), most = max(most, row); poison becomes NaN when a value is not finite.
-    /// Returns the sum of the squares.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static float Measure(ReadOnlySpan<float> row, Span<float> sum, Span<float> least, Span<float> most, ref float poison)
-    {
-        Vector512<float> squares = default, bad = default;
-        int j = 0;
-        for (; j + Lanes <= row.Length; j += Lanes)
-        {
-            Vector512<float> value = Vector512.Create(row.Slice(j, Lanes));
-            (Vector512.Create<float>(sum.Slice(j, Lanes)) + value).CopyTo(sum.Slice(j, Lanes));
-            Vector512.MinNative(Vector512.Create<float>(least.Slice(j, Lanes)), value).CopyTo(least.Slice(j, Lanes));
-            Vector512.MaxNative(Vector512.Create<float>(most.Slice(j, Lanes)), value).CopyTo(most.Slice(j, Lanes));
-            squares = Vector512.MultiplyAddEstimate(value, value, squares);
-            bad += value * Vector512<float>.Zero;
-        }
-
-        float rest = 0;
-        for (; j < row.Length; j++)
-        {
-            float value = row[j];
-            sum[j] += value;
-            least[j] = Math.Min(least[j], value);
-            most[j] = Math.Max(most[j], value);
-            rest += value * value;
-            poison += value * 0;
+            s0.CopyTo(sum.Slice(j, Lanes));
+            s1.CopyTo(sum.Slice(j + Lanes, Lanes));
+            l0.CopyTo(least.Slice(j, Lanes));
+            l1.CopyTo(least.Slice(j + Lanes, Lanes));
+            m0.CopyTo(most.Slice(j, Lanes));
+            m1.CopyTo(most.Slice(j + Lanes, Lanes));
         }
 
         poison += Vector512.Sum(bad);
-        return Vector512.Sum(squares) + rest;
+        for (; j < width; j++)
+        {
+            (sum[j], least[j], most[j]) = (0, float.PositiveInfinity, float.NegativeInfinity);
+            for (int t = 0; t < squares.Length; t++)
+            {
+                float value = x.Row(first + t)[j];
+                sum[j] += value;
+                least[j] = Math.Min(least[j], value);
+                most[j] = Math.Max(most[j], value);
+                squares[t] += value * value;
+                poison += value * 0;
+            }
+        }
+
+        float longest = 0;
+        foreach (float square in squares)
+        {
+            longest = Math.Max(longest, square);
+        }
+
+        return longest;
     }
 
     /// <summary>result = factor sum_t weights[t] rows[t] for padded rows, in order of t.</summary>
@@ -224,6 +239,172 @@ internal static class RowVectors
         }
 
         return largest;
+    }
+
+    /// <summary>sum += X^T Y for padded rows, in order of the rows.</summary>
+    /// <param name="x">X (T, padded).</param>
+    /// <param name="xStride">Length of a row of X.</param>
+    /// <param name="y">Y (T, padded).</param>
+    /// <param name="yStride">Length of a row of Y.</param>
+    /// <param name="sum">(xStride, yStride).</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void AddProduct(ReadOnlySpan<float> x, int xStride, ReadOnlySpan<float> y, int yStride, Span<float> sum)
+    {
+        ReadOnlySpan<Vector512<float>> rows = MemoryMarshal.Cast<float, Vector512<float>>(y);
+        Span<Vector512<float>> sums = MemoryMarshal.Cast<float, Vector512<float>>(sum);
+        int vectors = yStride / Lanes, count = x.Length / xStride;
+        for (int i = 0; i < xStride; i += 4)
+        {
+            int c = 0;
+            for (; c + 4 <= vectors; c += 4)
+            {
+                Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default;
+                Vector512<float> b0 = default, b1 = default, b2 = default, b3 = default;
+                Vector512<float> c0 = default, c1 = default, c2 = default, c3 = default;
+                Vector512<float> d0 = default, d1 = default, d2 = default, d3 = default;
+                for (int t = 0; t < count; t++)
+                {
+                    ReadOnlySpan<Vector512<float>> row = rows.Slice((t * vectors) + c, 4);
+                    ReadOnlySpan<float> factors = x.Slice((t * xStride) + i, 4);
+                    Vector512<float> y0 = row[0], y1 = row[1], y2 = row[2], y3 = row[3];
+                    Vector512<float> f = Vector512.Create(factors[0]);
+                    a0 = Vector512.MultiplyAddEstimate(y0, f, a0);
+                    a1 = Vector512.MultiplyAddEstimate(y1, f, a1);
+                    a2 = Vector512.MultiplyAddEstimate(y2, f, a2);
+                    a3 = Vector512.MultiplyAddEstimate(y3, f, a3);
+                    f = Vector512.Create(factors[1]);
+                    b0 = Vector512.MultiplyAddEstimate(y0, f, b0);
+                    b1 = Vector512.MultiplyAddEstimate(y1, f, b1);
+                    b2 = Vector512.MultiplyAddEstimate(y2, f, b2);
+                    b3 = Vector512.MultiplyAddEstimate(y3, f, b3);
+                    f = Vector512.Create(factors[2]);
+                    c0 = Vector512.MultiplyAddEstimate(y0, f, c0);
+                    c1 = Vector512.MultiplyAddEstimate(y1, f, c1);
+                    c2 = Vector512.MultiplyAddEstimate(y2, f, c2);
+                    c3 = Vector512.MultiplyAddEstimate(y3, f, c3);
+                    f = Vector512.Create(factors[3]);
+                    d0 = Vector512.MultiplyAddEstimate(y0, f, d0);
+                    d1 = Vector512.MultiplyAddEstimate(y1, f, d1);
+                    d2 = Vector512.MultiplyAddEstimate(y2, f, d2);
+                    d3 = Vector512.MultiplyAddEstimate(y3, f, d3);
+                }
+
+                Add(sums.Slice((i * vectors) + c, 4), a0, a1, a2, a3);
+                Add(sums.Slice(((i + 1) * vectors) + c, 4), b0, b1, b2, b3);
+                Add(sums.Slice(((i + 2) * vectors) + c, 4), c0, c1, c2, c3);
+                Add(sums.Slice(((i + 3) * vectors) + c, 4), d0, d1, d2, d3);
+            }
+
+            for (; c < vectors; c++)
+            {
+                for (int j = i; j < i + 4; j++)
+                {
+                    Vector512<float> a = default;
+                    for (int t = 0; t < count; t++)
+                    {
+                        a = Vector512.MultiplyAddEstimate(rows[(t * vectors) + c], Vector512.Create(x[(t * xStride) + j]), a);
+                    }
+
+                    sums[(j * vectors) + c] += a;
+                }
+            }
+        }
+    }
+
+    /// <summary>As <see cref="AddProduct"/> for X and Y of one width, but only the blocks of 16 x 16 along the diagonal.</summary>
+    /// <param name="x">X (T, padded).</param>
+    /// <param name="y">Y (T, padded).</param>
+    /// <param name="stride">Length of their rows.</param>
+    /// <param name="sum">(stride, 16): row i holds columns 16 (i / 16) and on.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void AddDiagonalProducts(ReadOnlySpan<float> x, ReadOnlySpan<float> y, int stride, Span<float> sum)
+    {
+        ReadOnlySpan<Vector512<float>> rows = MemoryMarshal.Cast<float, Vector512<float>>(y);
+        Span<Vector512<float>> sums = MemoryMarshal.Cast<float, Vector512<float>>(sum);
+        int vectors = stride / Lanes, count = x.Length / stride;
+        for (int i = 0; i < stride; i += 8)
+        {
+            int c = i / Lanes;
+            Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;
+            for (int t = 0; t < count; t++)
+            {
+                ReadOnlySpan<float> factors = x.Slice((t * stride) + i, 8);
+                Vector512<float> row = rows[(t * vectors) + c];
+                a0 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[0]), a0);
+                a1 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[1]), a1);
+                a2 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[2]), a2);
+                a3 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[3]), a3);
+                a4 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[4]), a4);
+                a5 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[5]), a5);
+                a6 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[6]), a6);
+                a7 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[7]), a7);
+            }
+
+            Add(sums.Slice(i, 4), a0, a1, a2, a3);
+            Add(sums.Slice(i + 4, 4), a4, a5, a6, a7);
+        }
+    }
+
+    /// <summary>sum += the rows of x, in their order; rows are as long as the sum, whole vectors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void AddRows(ReadOnlySpan<float> x, Span<float> sum)
+    {
+        ReadOnlySpan<Vector512<float>> rows = MemoryMarshal.Cast<float, Vector512<float>>(x);
+        Span<Vector512<float>> sums = MemoryMarshal.Cast<float, Vector512<float>>(sum);
+        for (int c = 0; c < sums.Length; c++)
+        {
+            Vector512<float> all = default;
+            for (int at = c; at < rows.Length; at += sums.Length)
+            {
+                all += rows[at];
+            }
+
+            sums[c] += all;
+        }
+    }
+
+    /// <summary>sum += x in double; whole vectors.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void AddWidened(ReadOnlySpan<float> x, Span<double> sum)
+    {
+        ReadOnlySpan<Vector512<float>> from = MemoryMarshal.Cast<float, Vector512<float>>(x);
+        Span<Vector512<double>> to = MemoryMarshal.Cast<double, Vector512<double>>(sum);
+        for (int i = 0; i < from.Length; i++)
+        {
+            (Vector512<double> lower, Vector512<double> upper) = Vector512.Widen(from[i]);
+            to[2 * i] += lower;
+            to[(2 * i) + 1] += upper;
+        }
+    }
+
+    /// <summary>x^T M x for a symmetric M of padded rows.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static float Quadratic(ReadOnlySpan<float> x, ReadOnlySpan<float> m)
+    {
+        ReadOnlySpan<Vector512<float>> rows = MemoryMarshal.Cast<float, Vector512<float>>(m), own = MemoryMarshal.Cast<float, Vector512<float>>(x);
+        int vectors = own.Length;
+        Vector512<float> all = default;
+        for (int c = 0; c < vectors; c++)
+        {
+            Vector512<float> even = default, odd = default;
+            for (int i = 0; i < x.Length; i += 2)
+            {
+                even = Vector512.MultiplyAddEstimate(rows[(i * vectors) + c], Vector512.Create(x[i]), even);
+                odd = Vector512.MultiplyAddEstimate(rows[((i + 1) * vectors) + c], Vector512.Create(x[i + 1]), odd);
+            }
+
+            all = Vector512.MultiplyAddEstimate(even + odd, own[c], all);
+        }
+
+        return Vector512.Sum(all);
+    }
+
+    private static void Add(Span<Vector512<float>> sum, Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d)
+    {
+        sum[0] += a;
+        sum[1] += b;
+        sum[2] += c;
+        sum[3] += d;
     }
 
     /// <summary>The largest |x|; 0 for nothing.</summary>
