@@ -23,16 +23,26 @@ internal sealed record EngineAttention(IAttention Strategy, CertificateSummary? 
         return new EngineAttention(sampled, sampled.Summary, tolerance);
     }
 
+    /// <summary>Audited attention that keeps account of its audits.</summary>
+    public static EngineAttention Audited(KernelSet kernels, double tolerance) => Observed(new AuditedAttention(kernels, tolerance), tolerance);
+
     private static EngineAttention Observed(IAttention inner, double tolerance)
     {
         var summary = new CertificateSummary();
         var strategy = new ProbedAttention(
             inner, (in AttentionInput input, in Certificate certificate) => summary.Add(certificate, input.Keys.Rows));
-        return new EngineAttention(strategy, summary, tolerance);
+        return new EngineAttention(strategy, summary, tolerance) { Owned = inner as IDisposable };
     }
+
+    /// <summary>What stands behind the strategy, disposed with it.</summary>
+    private IDisposable? Owned { get; init; }
 
     /// <summary>What has happened so far, or null.</summary>
     public CertificateDocument? Report() => Summary is null ? null : CertificateDocument.Of(Name, Summary, Tolerance, Strategy as SampledAttention);
 
-    public void Dispose() => (Strategy as IDisposable)?.Dispose();
+    public void Dispose()
+    {
+        (Strategy as IDisposable)?.Dispose();
+        Owned?.Dispose();
+    }
 }

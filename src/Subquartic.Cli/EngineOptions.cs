@@ -10,7 +10,7 @@ namespace Subquartic.Cli;
 /// <summary>The options of verbs that run a model: which one, how attention is computed, on which kernels and threads.</summary>
 internal sealed class EngineOptions
 {
-    private const string Exact = "exact", LowRank = "low-rank", Certified = "certified", Reference = "reference";
+    private const string Exact = "exact", LowRank = "low-rank", Certified = "certified", Audited = "audited", Reference = "reference";
 
     private readonly Option<string?> _model = new("--model", "-m")
     {
@@ -20,13 +20,13 @@ internal sealed class EngineOptions
 
     private readonly Option<string> _attention = new Option<string>("--attention")
     {
-        Description = "How attention is computed: 'exact' is fast, 'low-rank' replaces it by polynomials where that is cheaper and within --tolerance, 'certified' also sums over keys that are alike, 'reference' is the slow judge in double precision.",
+        Description = "How attention is computed: 'exact' is fast, 'low-rank' replaces it by polynomials where that is cheaper and within --tolerance, 'certified' also sums over keys that are alike, within bounds that are proved, 'audited' does so without bounds and checks some rows of each head, 'reference' is the slow judge in double precision.",
         DefaultValueFactory = _ => Exact,
-    }.OneOf(Exact, LowRank, Certified, Reference);
+    }.OneOf(Exact, LowRank, Certified, Audited, Reference);
 
     private readonly Option<double> _tolerance = new Option<double>("--tolerance")
     {
-        Description = "With --attention low-rank or certified: largest error of an attention output, as a fraction of the range of the values.",
+        Description = "With --attention low-rank, certified or audited: largest error of an attention output, as a fraction of the range of the values.",
         HelpName = "fraction",
         DefaultValueFactory = _ => 1e-3,
     }.Require(value => value is > 0 and < 1, "a number above 0 and below 1");
@@ -97,6 +97,7 @@ internal sealed class EngineOptions
     {
         LowRank => EngineAttention.LowRank(kernels, options.GetValue(_tolerance), !options.GetValue(_evenIfSlower)),
         Certified => EngineAttention.Certified(kernels, options.GetValue(_tolerance)),
+        Audited => EngineAttention.Audited(kernels, options.GetValue(_tolerance)),
         Reference => new EngineAttention(new ReferenceAttention(), null, 0),
         _ => new EngineAttention(new ExactAttention(kernels), null, 0),
     };

@@ -17,6 +17,9 @@ public enum AttentionPath
 
     /// <summary>Some rows from such sums, the rest exactly.</summary>
     CertifiedWithExactRows,
+
+    /// <summary>Some rows from sums over keys that stand for many, without a bound, but audited (<see cref="AuditedAttention"/>).</summary>
+    Audited,
 }
 
 /// <summary>What is known about the error of one attention result.</summary>
@@ -37,6 +40,9 @@ public readonly record struct Certificate(
 
     /// <summary>Rows from clusters of keys (<see cref="CertifiedAttention"/>).</summary>
     public long MergedRows { get; init; }
+
+    /// <summary>Rows from clusters of keys without a bound (<see cref="AuditedAttention"/>).</summary>
+    public long AuditedRows { get; init; }
 
     /// <summary>Multiply-adds done, trials included, over those of exact attention; NaN when the strategy does not count.</summary>
     public double Work { get; init; } = double.NaN;

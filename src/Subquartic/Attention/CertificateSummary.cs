@@ -28,6 +28,9 @@ public sealed class CertificateSummary
     /// <summary>Queries computed from clusters of keys.</summary>
     public long MergedRows { get; private set; }
 
+    /// <summary>Queries computed from clusters of keys without a bound (<see cref="AuditedAttention"/>).</summary>
+    public long AuditedRows { get; private set; }
+
     /// <summary>Multiply-adds over those of exact attention, each call counting by its pairs of a query and a key; NaN when a call came
     /// without.</summary>
     public double Work => _work / _pairs;
@@ -50,6 +53,7 @@ public sealed class CertificateSummary
         ExactRows += certificate.ExactRows;
         FlatRows += certificate.FlatRows;
         MergedRows += certificate.MergedRows;
+        AuditedRows += certificate.AuditedRows;
         _pairs += (double)certificate.Rows * keys;
         _work += certificate.Work * certificate.Rows * keys;
         LargestBound = Math.Max(LargestBound, certificate.ErrorBound); // keeps a NaN

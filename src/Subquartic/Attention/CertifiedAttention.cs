@@ -22,6 +22,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
 
     private readonly KernelSet _kernels;
     private readonly CertifiedPlan _plan;
+    private readonly AuditOptions? _audit;
     private readonly HeadMeasure _head;
     private readonly FlatPath _flat;
     private readonly MergePath _merge;
@@ -39,7 +40,11 @@ public sealed class CertifiedAttention : IAttention, IDisposable
     }
 
     /// <summary>Creates the strategy with a plan of its own.</summary>
-    internal CertifiedAttention(KernelSet kernels, Tolerance tolerance, CertifiedPlan plan)
+    /// <param name="kernels">The kernels that compute.</param>
+    /// <param name="tolerance">Largest error of any output entry.</param>
+    /// <param name="plan">Which ways are tried.</param>
+    /// <param name="audit">For <see cref="AuditedAttention"/>: how merged rows are audited instead of proved.</param>
+    internal CertifiedAttention(KernelSet kernels, Tolerance tolerance, CertifiedPlan plan, AuditOptions? audit = null)
     {
         ArgumentNullException.ThrowIfNull(kernels);
         if (!(tolerance.Value > 0))
@@ -52,6 +57,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         _head = new HeadMeasure(kernels);
         _flat = new FlatPath(kernels);
         _plan = plan;
+        _audit = audit;
         _merge = new MergePath(kernels, plan);
     }
 
@@ -85,7 +91,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         }
 
         double bound = 0, work = 0;
-        long flat = 0, merged = 0, exact = 0;
+        long flat = 0, merged = 0, audited = 0, exact = 0;
         int exactHeads = 0;
         string reason = "";
         for (int head = 0; head < heads; head++)
@@ -94,6 +100,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
             string? refusal = AttendHead(input, input.Queries[b, h], input.Keys[b, h], input.Values[b, h], output[b, h], ref work);
             flat += _rows.FlatRows;
             merged += _rows.MergedRows;
+            audited += _rows.AuditedRows;
             exact += _exact.Count;
             if (_exact.Count == queries)
             {
@@ -112,16 +119,17 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         }
 
         long rows = (long)heads * queries;
-        AttentionPath path = exact == rows ? AttentionPath.Exact : exact == 0 ? AttentionPath.Certified : AttentionPath.CertifiedWithExactRows;
+        AttentionPath path = exact == rows ? AttentionPath.Exact : audited > 0 ? AttentionPath.Audited : exact == 0 ? AttentionPath.Certified : AttentionPath.CertifiedWithExactRows;
         if (reason.Length == 0)
         {
-            reason = string.Create(CultureInfo.InvariantCulture, $"{flat} rows flat, {merged} merged, {exact} exact");
+            reason = string.Create(CultureInfo.InvariantCulture, $"{flat} rows flat, {merged + audited} merged, {exact} exact");
         }
 
         return new Certificate(bound, path, reason, heads, exactHeads, rows, exact)
         {
             FlatRows = flat,
             MergedRows = merged,
+            AuditedRows = audited,
             Work = work / ((double)rows * input.Keys.Rows * (input.Keys.Width + input.Values.Width)),
         };
     }
@@ -202,7 +210,9 @@ public sealed class CertifiedAttention : IAttention, IDisposable
             return "scores vary, and there are too few tokens to merge";
         }
 
-        bool went = _merge.Run(_head, input.Maps, Tolerance, allowed, _rows);
+        bool went = _audit is { } audit
+            ? _merge.RunAudited(_head, input.Maps, Tolerance, allowed, audit, _rows)
+            : _merge.Run(_head, input.Maps, Tolerance, allowed, _rows);
         work += _merge.Work;
         return went ? null : "keys differ too much from their neighbours";
     }
@@ -263,17 +273,17 @@ public sealed class CertifiedAttention : IAttention, IDisposable
 
         private static double Longest(Matrix x)
         {
-            float longest = 0;
-            for (int row = 0; row < x.Rows; row++)
-            {
-                longest = Math.Max(longest, TensorPrimitives.SumOfSquares<float>(x.Row(row))); // keeps a NaN
-            }
-
+            float longest = RowVectors.LongestSquare(x);
             return Math.Sqrt((longest * (1 + ExactAttention.Gamma(x.Columns + 2))) + (x.Columns * (double)float.Epsilon));
         }
 
         private static double Largest(Matrix x)
         {
+            if (x.IsContiguous)
+            {
+                return RowVectors.LargestMagnitude(x.Span());
+            }
+
             float largest = 0;
             for (int row = 0; row < x.Rows; row++)
             {

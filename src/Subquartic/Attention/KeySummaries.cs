@@ -123,10 +123,11 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
     }
 
     /// <summary>Reads the keys and values.</summary>
-    public void Build()
+    /// <param name="scatters">Whether <see cref="Scatter"/> will be asked for.</param>
+    public void Build(bool scatters)
     {
         int blocks = Tree.BlockEnds.Length;
-        var body = new Body(this, blocks, blocks, scatter: true);
+        var body = new Body(this, blocks, blocks, scatters);
         kernels.Pool.Run(blocks, ref body);
         LongestKey = Math.Sqrt(TensorPrimitives.Max<float>(_blockRadius.AsSpan(0, blocks)) * (1 + 1e-4)) + 1e-22;
     }

@@ -15,7 +15,7 @@ namespace Subquartic.Attention;
 /// <param name="work">The cut, and the list: keys (L, c + 1), a key and the logarithm of its weight; values (L, at least padded c_v +
 /// <see cref="Columns"/> + 1), a value and its certificate; and what the pilot's weights make of them, A_T.</param>
 /// <param name="pilots">Products of all keys with q0, less the largest and at least -80.</param>
-/// <param name="places">Products with the g: (Directions, S), each row as long as <paramref name="placeStride"/>. They and the weights may be
+/// <param name="places">Products with the g: (Directions, S), each row as long as <paramref name="placeStride"/>; empty for a list without a certificate. They and the weights may be
 /// read up to a vector behind their keys.</param>
 /// <param name="placeStride">S.</param>
 internal readonly ref struct MergeList(
@@ -55,6 +55,7 @@ internal readonly ref struct MergeList(
         KeyTree tree = summaries.Tree;
         Matrix keys = work.ListKeys, values = work.ListValues;
         int width = head.Keys.Columns, stride = summaries.ValueStride, largest = work.Largest, entry = work.Entries;
+        bool certify = !_places.IsEmpty;
         using Scratch scratch = Scratch.Rent(summaries.KeyStride);
         Span<float> centroid = scratch.Buffer.Span(0, summaries.KeyStride), allKeys = keys.Span(), allValues = values.Span();
         Span<Vector512<float>> mean = MemoryMarshal.Cast<float, Vector512<float>>(work.Reference);
@@ -71,14 +72,18 @@ internal readonly ref struct MergeList(
                 ReadOnlySpan<float> own = _weights.Slice(start, count);
                 RowVectors.WeightedSum(summaries.KeyRows(start, count), own, inverse, centroid);
                 RowVectors.WeightedSum(summaries.ValueRows(start, count), own, inverse, value[..stride]);
-                RowVectors.AddScaled(value[..stride], sum, mean);
-                RowVectors.AddScaled(centroid, sum, centre);
                 total += sum;
                 centroid[..width].CopyTo(key);
                 key[width] = MathF.Log(sum);
                 largestBias = Math.Max(largestBias, Math.Abs(key[width]));
-                Certify(node, start, count, inverse, centroid, value[stride..], work.Notes.Slice(entry * Notes, Notes));
-                work.Notes[(entry * Notes) + 3] = (block * tree.Depths) + tree.Depth[node];
+                if (certify)
+                {
+                    RowVectors.AddScaled(value[..stride], sum, mean);
+                    RowVectors.AddScaled(centroid, sum, centre);
+                    Certify(node, start, count, inverse, centroid, value[stride..], work.Notes.Slice(entry * Notes, Notes));
+                    work.Notes[(entry * Notes) + 3] = (block * tree.Depths) + tree.Depth[node];
+                }
+
                 largest = Math.Max(largest, count);
                 entry++;
                 continue;
@@ -90,10 +95,14 @@ internal readonly ref struct MergeList(
                 summaries.KeyRows(t, 1)[..width].CopyTo(key);
                 key[width] = _pilots[t];
                 summaries.ValueRows(t, 1).CopyTo(value);
-                value[stride..].Clear();
-                work.Notes[entry * Notes] = 0;
-                RowVectors.AddScaled(value[..stride], _weights[t], mean);
-                RowVectors.AddScaled(summaries.KeyRows(t, 1), _weights[t], centre);
+                if (certify)
+                {
+                    value[stride..].Clear();
+                    work.Notes[entry * Notes] = 0;
+                    RowVectors.AddScaled(value[..stride], _weights[t], mean);
+                    RowVectors.AddScaled(summaries.KeyRows(t, 1), _weights[t], centre);
+                }
+
                 total += _weights[t];
                 largestBias = Math.Max(largestBias, -_pilots[t]);
             }

@@ -47,7 +47,7 @@ internal sealed partial class MergePath
                 }
             }
 
-            for (int i = first; i < end; i++)
+            for (int i = first; i < end && !_audited; i++)
             {
                 if (works[i - first].Pending.Count > 0)
                 {
@@ -55,7 +55,7 @@ internal sealed partial class MergePath
                 }
             }
 
-            for (int block = 0; block < _summaries.Tree.BlockEnds.Length; block++)
+            for (int block = 0; block < _summaries.Tree.BlockEnds.Length && !_audited; block++)
             {
                 for (int i = first; i < end; i++)
                 {
@@ -81,10 +81,10 @@ internal sealed partial class MergePath
     private MergeList ListOf(int index, MergeWorkspace work)
     {
         int keys = _head.Keys.Rows;
-        long start = (long)MergeTile.PilotRows * index * keys;
+        long start = (long)PilotRows * index * keys;
         return new MergeList(
             _head, _summaries, _pool[index], work, _scores.Span(start, keys),
-            _scores.Span(start + keys, (MergeTile.Directions * keys) + RowVectors.Lanes), keys);
+            _audited ? default : _scores.Span(start + keys, (MergeTile.Directions * keys) + RowVectors.Lanes), keys);
     }
 
     /// <summary>Weights of all keys for the pilot of a tile, and the guesses that follow.</summary>
@@ -92,7 +92,7 @@ internal sealed partial class MergePath
     {
         MergeTile tile = _pool[index];
         int keys = _head.Keys.Rows;
-        Span<float> pilots = _scores.Span((long)MergeTile.PilotRows * index * keys, keys);
+        Span<float> pilots = _scores.Span((long)PilotRows * index * keys, keys);
         TensorPrimitives.Subtract(pilots, TensorPrimitives.Max<float>(pilots), pilots);
         TensorPrimitives.Max(pilots, LeastPilot, pilots);
         work.Begin(keys, _summaries.KeyStride, _summaries.ValueStride, _summaries.Tree.BlockEnds.Length * _summaries.Tree.Depths);
@@ -141,7 +141,7 @@ internal sealed partial class MergePath
     // Of the rows of a tile, those whose bounds the next cut is chosen for; the rest get a finer list of their own.
     private const double PassShare = 0.9;
 
-    private int ValueColumns => (_summaries.ValueStride + MergeList.Columns + 7) / 8 * 8;
+    private int ValueColumns => _audited ? _summaries.ValueStride : (_summaries.ValueStride + MergeList.Columns + 7) / 8 * 8;
 
     /// <summary>Attention of the pending rows over a finished list.</summary>
     private void Answer(int index, MergeWorkspace work, int attempt)
@@ -158,7 +158,21 @@ internal sealed partial class MergePath
         kernels.Attention(One(queries), One(work.ListKeys), One(work.ListValues), 1, One(output));
         Span<double> result = _results.AsSpan(4 * index, 4);
         result[0] += ((double)work.Entries * rows * (width + ValueColumns)) + ((double)work.Cut.MergedKeys * (width + _head.Values.Columns))
-            + (((double)work.Kappa.Length + rows) * width * width);
+            + (_audited ? 0 : ((double)work.Kappa.Length + rows) * width * width);
+        if (_audited)
+        {
+            for (int i = 0; i < rows; i++)
+            {
+                int target = tile.Rows[work.Pending[i]];
+                output.Row(i)[.._head.Values.Columns].CopyTo(_outcomes.Output.Row(target));
+                _outcomes.SetAudited(target);
+            }
+
+            (result[1], result[2]) = (1, work.Price);
+            work.Pending.Clear();
+            return;
+        }
+
         double worst = Certify(tile, work, output);
         if (attempt == 0)
         {

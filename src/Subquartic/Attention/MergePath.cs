@@ -61,6 +61,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     private double _allowed;
     private double _gamma;
     private double _price;
+    private bool _audited;
 
     private enum Pass
     {
@@ -84,6 +85,8 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     /// <summary>Largest error of g.k relative to |k|.</summary>
     public static double ProjectionError(int width) => ExactAttention.Gamma(width + 4) * (1 + 1e-4);
 
+    private int PilotRows => _audited ? 1 : MergeTile.PilotRows;
+
     /// <summary>Computes the rows it can certify, tile by tile.</summary>
     /// <param name="head">The head.</param>
     /// <param name="maps">Where its keys lie.</param>
@@ -92,6 +95,22 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     /// <param name="outcomes">Where rows are written.</param>
     /// <returns>Whether it went beyond the first tiles.</returns>
     public bool Run(HeadMeasure head, ScaleSchedule? maps, Tolerance tolerance, double allowed, RowOutcomes outcomes)
+    {
+        _audited = false;
+        if (!Begin(head, maps, tolerance, allowed, outcomes, plan.LeafErrorLimit))
+        {
+            return false;
+        }
+
+        _gamma = 1;
+        int[] probes = ProbeTiles();
+        _wave.Clear();
+        _wave.AddRange(probes);
+        return RunWave() && RunAll(probes);
+    }
+
+    /// <summary>Reads the head; says whether neighbouring keys are alike enough to go on.</summary>
+    private bool Begin(HeadMeasure head, ScaleSchedule? maps, Tolerance tolerance, double allowed, RowOutcomes outcomes, double errorLimit)
     {
         (_head, _tolerance, _outcomes, _allowed) = (head, tolerance, outcomes, allowed);
         int keys = head.Keys.Rows, width = head.Keys.Columns;
@@ -102,33 +121,34 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
         }
 
         Work = 0;
-        _tiles.Build(head, plan.TileSize);
+        _tiles.Build(head, plan.TileOf(head.Queries.Rows, _audited));
         _summaries.Begin(head, tree.Tree);
-        if (_summaries.LeafError(TypicalLength()) > plan.LeafErrorLimit * allowed)
+        if (_summaries.LeafError(TypicalLength()) > errorLimit * allowed)
         {
             return false;
         }
 
-        _summaries.Build();
+        _summaries.Build(scatters: !_audited);
         _packed = kernels.Pack(_summaries.Keys, reuse: _packed is { } pack && pack.N == keys && pack.K == width ? pack : Dispose(_packed));
-        (_gamma, _price) = (1, (float)(100 / allowed));
+        _price = (float)(100 / allowed);
+        return true;
+    }
+
+    /// <summary>A few tiles, spread evenly.</summary>
+    private int[] ProbeTiles()
+    {
+        int tiles = _tiles.Tiles.Count, count = Math.Min(Probes, tiles);
+        return [.. Enumerable.Range(0, count).Select(i => (int)(((2L * i) + 1) * tiles / (2 * count)))];
+    }
+
+    /// <summary>Computes all tiles but some, in waves.</summary>
+    private bool RunAll(ReadOnlySpan<int> done)
+    {
         int tiles = _tiles.Tiles.Count;
-        _wave.Clear();
-        for (int i = 0; i < Math.Min(Probes, tiles); i++)
-        {
-            _wave.Add((int)(((2L * i) + 1) * tiles / (2 * Math.Min(Probes, tiles))));
-        }
-
-        int[] probes = [.. _wave];
-        if (!RunWave())
-        {
-            return false;
-        }
-
         _wave.Clear();
         for (int tile = 0; tile < tiles; tile++)
         {
-            if (!probes.Contains(tile))
+            if (!done.Contains(tile))
             {
                 _wave.Add(tile);
             }
@@ -147,6 +167,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     {
         _summaries.Dispose();
         _pilots.Dispose();
+        _judged.Dispose();
         _scores.Dispose();
         _packed?.Dispose();
         _pool.ForEach(tile => tile.Dispose());
@@ -205,12 +226,12 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
         }
 
         HeadMeasure.Resize(ref _results, 4 * WaveTiles);
-        Grow(ref _pilots, (long)MergeTile.PilotRows * WaveTiles * stride);
-        Grow(ref _scores, ((long)MergeTile.PilotRows * count * keys) + RowVectors.Lanes);
+        Grow(ref _pilots, (long)PilotRows * WaveTiles * stride);
+        Grow(ref _scores, ((long)PilotRows * count * keys) + RowVectors.Lanes);
         Run(Pass.Prepare, count);
-        Matrix pilots = new(_pilots, 0, MergeTile.PilotRows * count, _head.Keys.Columns, stride);
-        kernels.Gemm(pilots, _packed!, _scores.Matrix(MergeTile.PilotRows * count, keys));
-        Work += (double)MergeTile.PilotRows * count * keys * _head.Keys.Columns;
+        Matrix pilots = new(_pilots, 0, PilotRows * count, _head.Keys.Columns, stride);
+        kernels.Gemm(pilots, _packed!, _scores.Matrix(PilotRows * count, keys));
+        Work += (double)PilotRows * count * keys * _head.Keys.Columns;
         Run(Pass.Solve, (count + GroupTiles - 1) / GroupTiles);
         double gamma = 0, price = 0;
         int merged = 0;
@@ -228,7 +249,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
 
         if (merged > 0)
         {
-            _gamma *= Math.Exp(gamma / merged);
+            _gamma *= _audited ? 1 : Math.Exp(gamma / merged);
             _price = (float)Math.Exp(price / merged);
         }
 
@@ -239,8 +260,18 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     {
         (int start, int count) = _tiles.Tiles[_wave[index]];
         MergeTile tile = _pool[index];
-        tile.Prepare(_head, new ArraySegment<int>(_tiles.Order, start, count));
-        tile.Pilots.Span().CopyTo(_pilots.Span((long)MergeTile.PilotRows * index * tile.Pilots.Columns, MergeTile.PilotRows * tile.Pilots.Columns));
+        var rows = new ArraySegment<int>(_tiles.Order, start, count);
+        if (_audited)
+        {
+            tile.Radius(_head, rows);
+        }
+        else
+        {
+            tile.Prepare(_head, rows);
+        }
+
+        int length = PilotRows * tile.Pilots.Columns;
+        tile.Pilots.Span()[..length].CopyTo(_pilots.Span((long)length * index, length));
     }
 
     private void Run(Pass pass, int tasks)

@@ -8,7 +8,7 @@ internal sealed class RowOutcomes
     private byte[] _paths = [];
     private double[] _bounds = [];
 
-    private const byte Flat = 1, Merged = 2;
+    private const byte Flat = 1, Merged = 2, Audited = 3;
 
     public int Rows { get; private set; }
 
@@ -30,7 +30,23 @@ internal sealed class RowOutcomes
 
     public void SetMerged(int row, double bound) => (_paths[row], _bounds[row]) = (Merged, bound);
 
-    public void SetExact(int row, double bound) => _bounds[row] = bound;
+    /// <summary>A row of merged keys without a bound.</summary>
+    public void SetAudited(int row) => (_paths[row], _bounds[row]) = (Audited, double.PositiveInfinity);
+
+    public void SetExact(int row, double bound) => (_paths[row], _bounds[row]) = (0, bound);
+
+    /// <summary>Takes back what was computed without a bound.</summary>
+    public void ForgetAudited()
+    {
+        for (int row = 0; row < Rows; row++)
+        {
+            _paths[row] = _paths[row] == Audited ? (byte)0 : _paths[row];
+        }
+    }
+
+    public bool IsAudited(int row) => _paths[row] == Audited;
+
+    public int AuditedRows => Count(Audited);
 
     public int FlatRows => Count(Flat);
 

@@ -407,6 +407,34 @@ internal static class RowVectors
         sum[3] += d;
     }
 
+    /// <summary>The largest sum of the squares of a row, 0 without rows; NaN and infinity stay.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static float LongestSquare(Matrix x)
+    {
+        float longest = 0;
+        for (int row = 0; row < x.Rows; row++)
+        {
+            ReadOnlySpan<float> values = x.Row(row);
+            Vector512<float> sum = default;
+            int j = 0;
+            for (; j + Lanes <= values.Length; j += Lanes)
+            {
+                Vector512<float> value = Vector512.Create(values.Slice(j, Lanes));
+                sum = Vector512.MultiplyAddEstimate(value, value, sum);
+            }
+
+            float rest = Vector512.Sum(sum);
+            for (; j < values.Length; j++)
+            {
+                rest += values[j] * values[j];
+            }
+
+            longest = Math.Max(longest, rest);
+        }
+
+        return longest;
+    }
+
     /// <summary>The largest |x|; 0 for nothing.</summary>
     public static float LargestMagnitude(ReadOnlySpan<float> x) => x.IsEmpty ? 0 : Math.Abs(TensorPrimitives.MaxMagnitude(x));
 }
