@@ -135,7 +135,7 @@ internal sealed partial class MergePath
         return true;
     }
 
-    // Twice a thousand times the square of how far, over max|k|, two means of up to 256 keys are from the stored points, and as much again.
+    // What rounding of the means of nodes may hide of their scatter, a key, over max|k|^2.
     private const double Merging = 1e-7;
 
     // Of the rows of a tile, those whose bounds the next cut is chosen for; the rest get a finer list of their own.
@@ -228,6 +228,7 @@ internal sealed partial class MergePath
 
         // What rounding may hide of u'Mu', by the square of a length.
         double hidden = (((2 * ExactAttention.Gamma(work.Kappa.Length + (2 * KeyTree.MaxCount) + width)) + 1e-6) * trace) + (Merging * longest * longest * counts);
+        double enlarged = 1.002 + (2 * ExactAttention.Gamma(entries + KeyTree.MaxCount));
         Span<float> far = stackalloc float[RowVectors.Lanes];
         work.Failed.Clear();
         for (int r = 0; r < work.Pending.Count; r++)
@@ -248,10 +249,10 @@ internal sealed partial class MergePath
             }
 
             double tilt = (Math.Sqrt(corner) * work.Steepest) + (tile.Rest[i] * work.Farthest);
-            double beyond = (RowVectors.Quadratic(tile.Remainders.Row(i), work.Scatter) * 1.002) + (hidden * tile.Rest[i] * tile.Rest[i]) + (1e-10 * trace * length * length);
+            double beyond = (RowVectors.Quadratic(tile.Remainders.Row(i), work.Scatter) * enlarged) + (hidden * tile.Rest[i] * tile.Rest[i]) + (1e-10 * trace * length * length);
             double rest = Math.Min(
                 tile.Rest[i] * Math.Sqrt(average[MergeList.Rest]),
-                Math.Sqrt(Math.Max(0, beyond)) * Math.Exp((tilt * 0.5005) + shift + (ExactAttention.Gamma(entries + width + 8) * length * longest)));
+                Math.Sqrt(Math.Max(0, beyond)) * Math.Exp((tilt * 0.5005) + shift + (2 * ExactAttention.Gamma(entries + width + 8) * length * longest)));
             double slope = Slope(places, average, 2 * (sums + (16 * U))) + rest, second = slope * slope / 2, truncation = 0;
             RowVectors.Far(row[..stride], MemoryMarshal.Cast<float, Vector512<float>>(reference)).CopyTo(far);
             for (int g = 0; g < far.Length; g++)

@@ -17,14 +17,19 @@ namespace Subquartic.Attention;
 /// <b>Proof.</b> |e^x - 1| &lt;= phi(b)|x| gives |X_j| = |E (e^x - 1)(v_j - A_j)| &lt;= phi(b) sqrt(E) s by Cauchy and Schwarz, and
 /// m - 1 = E(e^x - 1 - x) &lt;= psi(b) E/2 (<see cref="ExpRemainder"/>). Nothing is assumed about the input.</para>
 /// <para><b>Computed.</b> g1 … g4 orthonormal, a = g.u, u' = u - sum a g, z = g.k, S the covariance of z under pi, T the mean of |y|^2 under
-/// pi, R = T - tr S, the spread outside of the span. Then sqrt(E) &lt;= nu = sqrt(a'Sa) + |u'| sqrt(R) (Minkowski). Let numax be at least nu for
-/// every query of the tile: numax = kap sqrt(|S'|_F) + max|u'| sqrt(R) with S'_ij = S_ij al_i al_j, any al > 0 and kap = max |(a_i/al_i)|. For a
-/// value column j with variance sd_j^2 in C and D_j = |A_Cj - A_Tj| for any vector A_T, since psi &lt;= phi, C contributes at most
-/// p phi nu (f_j + numax |o~_j - A_Tj| / 2), f_j = sd_j + numax D_j / 2. With &lt;x&gt; = sum p_C x_C and any h_C > 0, Cauchy and Schwarz, then
-/// Minkowski twice:
-/// |o_j - o~_j| &lt;= (sqrt(a'&lt;phi S/h&gt;a) + |u'| sqrt(&lt;phi R/h&gt;)) (sqrt(&lt;phi h f_j^2&gt;) + |o~_j - A_Tj| sqrt(&lt;phi h numax^2&gt;) / 2).
-/// h is a typical nu over a typical f, al_i the deviation of a_i. The columns are taken in 16 groups, for each the largest f of its columns:
-/// one f for all would be the largest of them all. The averages are 28 more columns of values of the same attention.</para>
+/// pi, R = T - tr S, the spread outside of the span. With &lt;x&gt; = sum p_C x_C, any h_C > 0, psi &lt;= phi and Cauchy and Schwarz,
+/// |o_j - o~_j| &lt;= G sqrt(&lt;phi h sd_j^2&gt;) + G^2/2 max_C h_C |A_Cj - o~_j|, for any G^2 >= &lt;phi E/h&gt;: the second term is
+/// &lt;(phi E/h) (h |A_j - o~_j|)&gt;/2, its last factor taken at its largest. By Minkowski within clusters and over them,
+/// G = sqrt(a'&lt;phi S/h&gt;a) + sqrt(&lt;phi E'/h&gt;), E'_C = E_pi(u'.y)^2, and of the last average there are two bounds, of which the lesser serves:
+/// |u'|^2 &lt;phi R/h&gt;; and e^t u'Mu'. The first is loose by the dimension of u', the second by how much p_C(u) may exceed p_C(0).</para>
+/// <para><b>M.</b> p_C(u)/p_C(0) = e^(u.c_C) / sum p_C'(0) e^(u.c_C') &lt;= e^(u.(c_C - cbar)) with cbar = sum p_C(0) c_C (Jensen), and
+/// u.(c_C - cbar) &lt;= t = |(a_i/al_i)| max_C |(al_i g_i.(c_C - cbar))| + |u'| max_C |c_C - cbar|. With w_C the largest weight of a key in C,
+/// p_C(0) E'_C &lt;= (w_C/W) sum_C (u'.(k - m))^2 for the plain mean m, from which squares under pi, about c, are no larger. Let T_bd be
+/// the sum of (k - m)(k - m)^T over all nodes of depth d in block b of the tree, summed once for a head (a node's is that of its halves and of the difference of their
+/// means). Then &lt;phi E'/h&gt; &lt;= e^t u'Mu', M = sum kappa_bd T_bd, kappa_bd the largest (phi/h)_C w_C/W of the clusters chosen there.</para>
+/// <para>h is a typical sqrt(E) over a typical sd + sqrt(E)|A_C - A_T|, A_T what the pilot's weights make of the values, al_i the deviation of a_i. |A_Cj - o~_j| is at
+/// most |A_Cj - A_Tj| + |o~_j - A_Tj|. Value columns are taken in 16 groups, for each the largest sd and distance of its columns: one for all would be the
+/// largest of them all. The averages are 27 more columns of values of the same attention.</para>
 /// <para>T is the lesser of mean|k|^2 - |c|^2 and rho times the spread about the node's own point r, rho = |C| max pi, since
 /// E_pi |k - c|^2 &lt;= E_pi |k - r|^2 &lt;= rho mean|k - r|^2; sd^2 is rho times the like of values; b is the lesser of max|u| max|y| and
 /// kap max |(al_i (z_i - mean z_i))| + max|u'| max|y|.</para>
@@ -35,7 +40,10 @@ namespace Subquartic.Attention;
 /// by gamma_(m+4) max|V|. z is off by eta = gamma_(c+2) max|k|, which moves the standard deviation of a.z by at most 2 eta |a|
 /// (Minkowski again). The g, checked in double, are orthonormal within 8 gamma_(c+16): R is raised by
 /// <see cref="Orthogonality"/> T, and u' by the
-/// <see cref="Leak"/> |u| that may lie in the span, measured by sqrt(T) &lt;= sqrt(R / Orthogonality).</para>
+/// <see cref="Leak"/> |u| that may lie in the span, measured by sqrt(T) &lt;= sqrt(R / Orthogonality). For M, u' is the stored vector, off by 16 u |u|: with tr M as
+/// the largest eigenvalue that adds 10^-10 tr M |u|^2 to the square, and a thousandth of it, as (x + y)^2 &lt;= 1.001 x^2 + 1001 y^2. Means of nodes are stored within
+/// 32 u max|k|, so a difference of two is off by 4 10^-6 max|k|; its square, a thousandfold, times a quarter of the keys at each of 7 depths, is at most
+/// <see cref="Merging"/> max|k|^2 a key. Sums of products are off by gamma of their length times the traces, W and cbar by gamma of the entries of the list.</para>
 /// </remarks>
 internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) : IDisposable
 {
