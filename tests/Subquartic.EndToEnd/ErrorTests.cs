@@ -15,7 +15,7 @@ public sealed class ErrorTests : IDisposable
     [InlineData("generate --top-k -2", "--top-k is '-2'")]
     [InlineData("generate --temperature 0", "--temperature is '0'")]
     [InlineData("generate --guidance NaN", "--guidance is 'NaN'")]
-    [InlineData("generate --attention fuzzy", "exact, low-rank, certified, reference")]
+    [InlineData("generate --attention fuzzy", "exact, low-rank, certified, audited, reference")]
     [InlineData("generate --kernels vector1024", "vector512")]
     [InlineData("generate --class", "--class")]
     [InlineData("generate --class volcano", "--class 'volcano': there is no such class; there are apple, boat")]

@@ -25,7 +25,7 @@ internal sealed class LimitsCertifiedVerb : LimitsSubcommand
 
     public LimitsCertifiedVerb()
         : base(
-            "certified", "Runs certified attention on synthetic heads, flat to rough, and shows which path they take and how its work grows with n.",
+            "certified", "Runs certified and audited attention on synthetic heads, flat to rough, and shows which path they take and how its work grows with n.",
             "limits certified",
             "limits certified --max-n 128 --tolerance 1e-3 --picture certified.svg")
     {
@@ -43,12 +43,12 @@ internal sealed class LimitsCertifiedVerb : LimitsSubcommand
     private static void Show(RegimeReport report, Terminal terminal)
     {
         Table(
-            terminal, ["head", "n", "path", "flat", "merged", "exact", "work", "largest bound", "exponent"],
+            terminal, ["head", "n", "path", "flat", "merged", "exact", "work", "largest bound", "exponent", "audited", "its work"],
             report.Rows.SelectMany(row => row.Points.Select(point => (IEnumerable<object>)[
                 row.Field, point.Side, point.Path, Units.Percent(point.Flat), Units.Percent(point.Merged), Units.Percent(point.Exact), point.Work, point.Bound,
-                point == row.Points[^1] && row.Points.Count > 1 ? (object)row.Exponent : ""])));
+                point == row.Points[^1] && row.Points.Count > 1 ? (object)row.Exponent : "", Units.Percent(point.Audited), point.AuditedWork])));
         terminal.Say(string.Create(
             CultureInfo.InvariantCulture,
-            $"Width {report.Width}, tolerance {report.Tolerance} of the range of V. Work is multiply-adds over those of exact attention, whose exponent is 4."));
+            $"Width {report.Width}, tolerance {report.Tolerance} of the range of V. Work is multiply-adds over those of exact attention, whose exponent is 4. Audited rows carry no bound."));
     }
 }

@@ -14,7 +14,9 @@ namespace Subquartic.Reports;
 /// <param name="Exact">Share of the rows computed exactly.</param>
 /// <param name="Work">Multiply-adds over those of exact attention, trials included.</param>
 /// <param name="Bound">Largest certified error, as a fraction of the range of V.</param>
-public sealed record RegimePoint(int Side, double Flat, double Merged, double Exact, double Work, double Bound)
+/// <param name="Audited">Share of the rows that audited attention computes from clusters of keys, without a bound.</param>
+/// <param name="AuditedWork">Its multiply-adds over those of exact attention, audits included.</param>
+public sealed record RegimePoint(int Side, double Flat, double Merged, double Exact, double Work, double Bound, double Audited, double AuditedWork)
 {
     /// <summary>The path of most rows: flat, merged or exact.</summary>
     public string Path => Flat > 0.5 ? "flat" : Merged > 0.5 ? "merged" : "exact";
@@ -26,7 +28,7 @@ public sealed record RegimePoint(int Side, double Flat, double Merged, double Ex
 /// <param name="Exponent">Slope of log multiply-adds over log n between the two largest sides; 4 for exact attention.</param>
 public sealed record RegimeRow(string Field, IReadOnlyList<RegimePoint> Points, double Exponent);
 
-/// <summary>Where certified attention is flat, merged or exact: score scale and smoothness against the side of the last map.</summary>
+/// <summary>Where certified attention is flat, merged or exact, and what audited attention does there: score scale and smoothness against the side of the last map.</summary>
 /// <param name="Width">Width of the heads.</param>
 /// <param name="Tolerance">Largest error allowed, as a fraction of the range of V.</param>
 /// <param name="Rows">Kinds of heads.</param>
@@ -52,7 +54,7 @@ public sealed record RegimeReport(int Width, double Tolerance, IReadOnlyList<Reg
         new(TokenFieldKind.Network, 2, 8),
     ];
 
-    /// <summary>Runs certified attention on every kind of head. Counts are deterministic; nothing is timed.</summary>
+    /// <summary>Runs certified and audited attention on every kind of head. Counts are deterministic; nothing is timed.</summary>
     /// <param name="kernels">The kernels that compute.</param>
     /// <param name="maxSide">Largest n; sides run from <see cref="FirstSide"/>, doubling.</param>
     /// <param name="width">Width of the heads.</param>
@@ -65,7 +67,8 @@ public sealed record RegimeReport(int Width, double Tolerance, IReadOnlyList<Reg
     {
         ArgumentNullException.ThrowIfNull(kernels);
         ArgumentOutOfRangeException.ThrowIfLessThan(maxSide, FirstSide);
-        using var attention = new CertifiedAttention(kernels, tolerance);
+        using var certified = new CertifiedAttention(kernels, tolerance);
+        using var audited = new AuditedAttention(kernels, tolerance);
         var rows = new List<RegimeRow>();
         foreach (TokenField field in Fields)
         {
@@ -74,7 +77,7 @@ public sealed record RegimeReport(int Width, double Tolerance, IReadOnlyList<Reg
             {
                 cancellation.ThrowIfCancellationRequested();
                 progress?.Invoke($"{field}, n = {side}");
-                points.Add(MeasureSide(attention, field, side, width));
+                points.Add(MeasureSide(certified, audited, field, side, width));
             }
 
             // Pairs grow as n^4 exactly, since all maps grow in proportion.
@@ -99,7 +102,7 @@ public sealed record RegimeReport(int Width, double Tolerance, IReadOnlyList<Reg
 
     private static string Colour(string path) => path switch { "flat" => "#9ecae1", "merged" => "#a1d99b", _ => "#e0e0e0" };
 
-    private static RegimePoint MeasureSide(CertifiedAttention attention, TokenField field, int side, int width)
+    private static RegimePoint MeasureSide(CertifiedAttention certified, AuditedAttention audited, TokenField field, int side, int width)
     {
         ScaleSchedule maps = TokenFieldSampler.Schedule(side);
         int queries = side * side, keys = maps.Tokens;
@@ -107,9 +110,9 @@ public sealed record RegimeReport(int Width, double Tolerance, IReadOnlyList<Reg
         Matrix q = memory.Matrix(queries, width), k = memory.Matrix(keys, width, (long)queries * width);
         Matrix v = memory.Matrix(keys, width, (long)(queries + keys) * width), o = memory.Matrix(queries, width, (queries + (2L * keys)) * width);
         TokenFieldSampler.Draw(field, maps, width, 1, q, k, v);
-        Certificate certificate = attention.Attend(
-            new AttentionInput(HeadTensor.Interleaved(q, 1, 1), HeadTensor.Interleaved(k, 1, 1), HeadTensor.Interleaved(v, 1, 1), 1, maps),
-            HeadTensor.Interleaved(o, 1, 1));
+        var input = new AttentionInput(HeadTensor.Interleaved(q, 1, 1), HeadTensor.Interleaved(k, 1, 1), HeadTensor.Interleaved(v, 1, 1), 1, maps);
+        Certificate certificate = certified.Attend(input, HeadTensor.Interleaved(o, 1, 1));
+        Certificate audit = audited.Attend(input, HeadTensor.Interleaved(o, 1, 1));
         double range = 0;
         for (int c = 0; c < width; c++)
         {
@@ -124,6 +127,6 @@ public sealed record RegimeReport(int Width, double Tolerance, IReadOnlyList<Reg
 
         return new RegimePoint(
             side, (double)certificate.FlatRows / queries, (double)certificate.MergedRows / queries, (double)certificate.ExactRows / queries,
-            certificate.Work, certificate.ErrorBound / range);
+            certificate.Work, certificate.ErrorBound / range, (double)audit.AuditedRows / queries, audit.Work);
     }
 }
