@@ -59,7 +59,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     private readonly List<MergeTile> _pool = [];
     private readonly List<int> _wave = [];
     private double[] _results = [];
-    private (ScaleSchedule? Maps, int Keys, KeyTree Tree)? _tree;
+    private (ScaleSchedule? Maps, int Keys, KeyTree Apart, KeyTree Across)? _trees;
     private FloatBuffer _pilots = new(0);
     private FloatBuffer _scores = new(0);
     private PackedMatrix? _packed;
@@ -122,16 +122,28 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     {
         (_head, _tolerance, _outcomes, _allowed) = (head, tolerance, outcomes, allowed);
         int keys = head.Keys.Rows, width = head.Keys.Columns;
-        if (_tree is not { } tree || tree.Keys != keys || tree.Maps != maps)
+        if (_trees is not { } trees || trees.Keys != keys || trees.Maps != maps)
         {
-            tree = (maps, keys, KeyTree.Create(maps, keys, plan.LeafSize));
-            _tree = tree;
+            KeyTree apart = KeyTree.Create(maps, keys, plan.LeafSize);
+            trees = (maps, keys, apart, maps is { Count: > 1 } ? KeyTree.Create(maps, keys, plan.LeafSize, across: true) : apart);
+            _trees = trees;
         }
 
         Work = 0;
         _tiles.Build(head, plan.TileOf(head.Queries.Rows, _audited));
-        _summaries.Begin(head, tree.Tree);
-        if (_summaries.LeafError(TypicalLength()) > errorLimit * allowed)
+
+        // Whether the scales of this head say the same of a place, a few leaves of both trees tell.
+        double length = TypicalLength(), error = LeafError(trees.Apart);
+        if (trees.Across != trees.Apart && LeafError(trees.Across) is var other && other < error)
+        {
+            error = other;
+        }
+        else
+        {
+            _summaries.Begin(head, trees.Apart);
+        }
+
+        if (error > errorLimit * allowed)
         {
             return false;
         }
@@ -140,6 +152,12 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
         _packed = kernels.Pack(_summaries.Keys, reuse: _packed is { } pack && pack.N == keys && pack.K == width ? pack : Dispose(_packed));
         _price = (float)(100 / allowed);
         return true;
+
+        double LeafError(KeyTree tree)
+        {
+            _summaries.Begin(head, tree);
+            return _summaries.LeafError(length);
+        }
     }
 
     /// <summary>A few tiles, spread evenly.</summary>
