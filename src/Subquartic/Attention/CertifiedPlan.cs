@@ -21,7 +21,7 @@ internal sealed record CertifiedPlan
 
     /// <summary>Queries of a tile, of so many: a multiple of the 48 that the attention kernel takes together at 512 bits. Smaller tiles need shorter lists,
     /// larger ones share the cost of building a list, and have as alike queries where the token map is finer.</summary>
-    public int TileOf(int queries, bool audited) => TileSize ?? (queries >= 8192 ? 240 : audited ? 192 : 96);
+    public int TileOf(int queries, bool audited) => TileSize ?? (queries >= 8192 || audited ? 192 : 96);
 
     /// <summary>Cost of an entry of a list, per query and multiply-add, over that of exact attention: an estimate, which decides speed only.</summary>
     public double ListCost { get; init; } = 1.15;
@@ -36,10 +36,10 @@ internal sealed record CertifiedPlan
     public int FewRows { get; init; } = 4;
 
     /// <summary>Largest guess of the error of merging every leaf, over what is allowed, for which merging is tried: chosen, not measured.</summary>
-    public double LeafErrorLimit { get; init; } = 1.3;
+    public double LeafErrorLimit { get; init; } = 0.4;
 
     /// <summary>The same where errors are not proved but audited.</summary>
-    public double AuditedErrorLimit { get; init; } = 12;
+    public double AuditedErrorLimit { get; init; } = 4;
 
     /// <summary>Guessed error over what is allowed that audited lists aim at; null learns it from a few tiles.</summary>
     public double? AuditedTarget { get; init; }

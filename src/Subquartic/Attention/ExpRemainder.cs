@@ -11,7 +11,7 @@ internal static class ExpRemainder
 
     /// <summary>At least (e^b - 1)/b, b &gt;= 0.</summary>
     public static double Phi(double b) => b < 1
-        ? (1 + (b / 2 * (1 + (b / 3 * (1 + (b / 4 * (1 + (b / 5 / (1 - (b / 6)))))))))) * Up
+        ? (1 + (b * (1.0 / 2) * (1 + (b * (1.0 / 3) * (1 + (b * (1.0 / 4) * (1 + (b * (1.0 / 5) / (1 - (b * (1.0 / 6))))))))))) * Up
         : (Math.Exp(b) - 1) / b * Up;
 
     /// <summary>At least 2 (e^b - 1 - b)/b^2, b &gt;= 0.</summary>

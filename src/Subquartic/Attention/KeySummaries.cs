@@ -20,7 +20,6 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
     private FloatBuffer _keys = new(0);
     private FloatBuffer _values = new(0);
     private FloatBuffer _points = new(0);
-    private float[] _lengths = [];
     private float[] _keySpread = [];
     private float[] _keyRadius = [];
     private float[] _valueSpread = [];
@@ -42,9 +41,6 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
 
     /// <summary>At least |k| after the shift, for every key.</summary>
     public double LongestKey { get; private set; }
-
-    /// <summary>|k|^2 of every key in leaf order; longer by a vector.</summary>
-    public ReadOnlySpan<float> Lengths => _lengths;
 
     /// <summary>At least the mean of |k - r|^2, by node.</summary>
     public float[] KeySpread => _keySpread;
@@ -86,7 +82,6 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
         Grow(ref _keys, (long)keys * KeyStride);
         Grow(ref _values, (long)keys * ValueStride);
         Grow(ref _points, (long)nodes * (KeyStride + ValueStride));
-        HeadMeasure.Resize(ref _lengths, keys + RowVectors.Lanes);
         HeadMeasure.Resize(ref _keySpread, nodes);
         HeadMeasure.Resize(ref _keyRadius, nodes);
         HeadMeasure.Resize(ref _valueSpread, nodes);
@@ -162,8 +157,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
         for (int place = start; place < start + Tree.Count[end - 1]; place++)
         {
             int key = Tree.Order[place];
-            _lengths[place] = RowVectors.Shift(_head.Keys.Row(key), 1, _head.KeyMean, _keys.Span((long)place * KeyStride, KeyStride));
-            longest = Math.Max(longest, _lengths[place]);
+            longest = Math.Max(longest, RowVectors.Shift(_head.Keys.Row(key), 1, _head.KeyMean, _keys.Span((long)place * KeyStride, KeyStride)));
             ReadOnlySpan<float> value = _head.Values.Row(key);
             Span<float> copy = _values.Span((long)place * ValueStride, ValueStride);
             value.CopyTo(copy);

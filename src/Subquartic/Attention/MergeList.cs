@@ -70,8 +70,7 @@ internal readonly ref struct MergeList(
                 Span<float> key = allKeys.Slice(entry * keys.Columns, keys.Columns), value = allValues.Slice(entry * values.Columns, values.Columns);
                 float sum = sums[node], inverse = 1 / sum;
                 ReadOnlySpan<float> own = _weights.Slice(start, count);
-                RowVectors.WeightedSum(summaries.KeyRows(start, count), own, inverse, centroid);
-                RowVectors.WeightedSum(summaries.ValueRows(start, count), own, inverse, value[..stride]);
+                RowVectors.WeightedSums(summaries.KeyRows(start, count), summaries.ValueRows(start, count), own, inverse, centroid, value[..stride]);
                 total += sum;
                 centroid[..width].CopyTo(key);
                 key[width] = MathF.Log(sum);
@@ -194,12 +193,10 @@ internal readonly ref struct MergeList(
     private void Certify(int node, int start, int count, float inverse, ReadOnlySpan<float> centroid, Span<float> columns, Span<float> notes)
     {
         Span<float> forms = columns.Slice(Forms, Pairs);
-        Measure(start, count, inverse, forms, notes[4..], out float square, out float most, out float reach);
-        RowVectors.Lengths(centroid, summaries.KeyPoint(node), out float centre, out float moved);
+        Measure(start, count, inverse, forms, notes[4..], out float most, out float reach);
         int width = head.Keys.Columns;
         double rho = Math.Max(1, count * (double)most) * (1 + 1e-5);
-        double spread = Math.Min(square - centre + (MergePath.SpreadError(width, count) * square), rho * summaries.KeySpread[node]);
-        spread = Math.Max(spread, 0) + 1e-44;
+        double spread = (rho * summaries.KeySpread[node]) + 1e-44;
         double longest = summaries.LongestKey, eta = MergePath.ProjectionError(width) * longest, share = MergePath.Orthogonality(width);
 
         // (sqrt(a'Sa) + 2 eta |a|)^2 <= a'(1.001 S + 4004 eta^2 1)a; S itself is within 1e-4.
@@ -220,7 +217,7 @@ internal readonly ref struct MergeList(
 
         trace *= 1 - 1e-4;
         double rest = Math.Max(spread - Math.Max(0, trace - (4 * eta * Math.Sqrt(trace)) - (4 * eta * eta)), 0) + (share * spread);
-        double radius = summaries.KeyRadius[node] + (Math.Sqrt(moved) * (1 + 1e-4)) + (ExactAttention.Gamma(count + 4) * longest);
+        double radius = summaries.KeyRadius[node] + (Math.Sqrt(RowVectors.SquaredDistance(centroid, summaries.KeyPoint(node))) * (1 + 1e-4)) + (ExactAttention.Gamma(count + 4) * longest);
         double b = Math.Min(
             tile.LongestLength * radius,
             (Math.Sqrt(reach) * tile.Corner * (1 + 1e-4)) + (tile.LongestRest * radius) + (8 * eta * tile.LongestLength));
@@ -232,12 +229,12 @@ internal readonly ref struct MergeList(
         notes[2] = most / inverse;
     }
 
-    /// <summary>Weighted mean of |k|^2, covariance of the g.k (lower triangle), the largest share of the weights, and the largest
+    /// <summary>Covariance of the g.k (lower triangle) and their means, the largest share of the weights, and the largest
     /// |(deviation_i (z_i - mean z_i))|^2 of a node.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Measure(int start, int count, float inverse, Span<float> covariance, Span<float> means, out float square, out float share, out float reach)
+    private void Measure(int start, int count, float inverse, Span<float> covariance, Span<float> means, out float share, out float reach)
     {
-        Vector512<float> squares = default, most = default, far = default;
+        Vector512<float> most = default, far = default;
         Vector512<float> m0 = default, m1 = default, m2 = default, m3 = default;
         for (int t = 0; t < count; t += RowVectors.Lanes)
         {
@@ -246,7 +243,6 @@ internal readonly ref struct MergeList(
             m1 += w * Place(1, start + t);
             m2 += w * Place(2, start + t);
             m3 += w * Place(3, start + t);
-            squares += w * Vector512.Create(summaries.Lengths.Slice(start + t, RowVectors.Lanes));
             most = Vector512.MaxNative(most, w);
         }
 
@@ -281,7 +277,6 @@ internal readonly ref struct MergeList(
         }
 
         (means[0], means[1], means[2], means[3]) = (m0[0], m1[0], m2[0], m3[0]);
-        square = Vector512.Sum(squares) * inverse;
         share = RowVectors.Largest(most) * inverse;
         reach = RowVectors.Largest(far);
         covariance[0] = Vector512.Sum(s00) * inverse;

@@ -139,7 +139,7 @@ internal sealed partial class MergePath
     private const double Merging = 1e-7;
 
     // Of the rows of a tile, those whose bounds the next cut is chosen for; the rest get a finer list of their own.
-    private const double PassShare = 0.9;
+    private const double PassShare = 0.97;
 
     private int ValueColumns => _audited ? _summaries.ValueStride : (_summaries.ValueStride + MergeList.Columns + 7) / 8 * 8;
 

@@ -30,8 +30,9 @@ namespace Subquartic.Attention;
 /// <para>h is a typical sqrt(E) over a typical sd + sqrt(E)|A_C - A_T|, A_T what the pilot's weights make of the values, al_i the deviation of a_i. |A_Cj - o~_j| is at
 /// most |A_Cj - A_Tj| + |o~_j - A_Tj|. Value columns are taken in 16 groups, for each the largest sd and distance of its columns: one for all would be the
 /// largest of them all. The averages are 27 more columns of values of the same attention.</para>
-/// <para>T is the lesser of mean|k|^2 - |c|^2 and rho times the spread about the node's own point r, rho = |C| max pi, since
-/// E_pi |k - c|^2 &lt;= E_pi |k - r|^2 &lt;= rho mean|k - r|^2; sd^2 is rho times the like of values; b is the lesser of max|u| max|y| and
+/// <para>T is rho times the spread about the node's own point r, rho = |C| max pi, since
+/// E_pi |k - c|^2 &lt;= E_pi |k - r|^2 &lt;= rho mean|k - r|^2; sd^2 is rho times the like of values; max|y| is at most max|k - r| + |c - r|;
+/// b is the lesser of max|u| max|y| and
 /// kap max |(al_i (z_i - mean z_i))| + max|u'| max|y|.</para>
 /// <para><b>Rounding</b> (u = 2^-24). Stored keys, queries, pilots and weights as in <see cref="FlatPath"/>: scores within
 /// d1 + d2. The list's weights: centroids off by gamma_(m+4) max|k|, W by gamma_m, its logarithm and the kernel's score by
@@ -85,10 +86,6 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
 
     /// <summary>Share of |u| by which |u'| is raised.</summary>
     public static double Leak(int width) => 16 * ExactAttention.Gamma(width + 16) / Math.Sqrt(Orthogonality(width));
-
-    /// <summary>Largest error of mean|k|^2 - |c|^2 relative to the former, for means of so many keys.</summary>
-    public static double SpreadError(int width, int count) =>
-        (2 * ExactAttention.Gamma((2 * count) + 8)) + (2 * ExactAttention.Gamma((width / RowVectors.Lanes) + 32));
 
     /// <summary>Largest error of g.k relative to |k|.</summary>
     public static double ProjectionError(int width) => ExactAttention.Gamma(width + 4) * (1 + 1e-4);

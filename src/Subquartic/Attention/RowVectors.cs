@@ -108,6 +108,40 @@ internal static class RowVectors
         return longest;
     }
 
+    /// <summary>Two of <see cref="WeightedSum"/> at once, for rows of four vectors each: what a key's centroid and its value are.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void WeightedSums(
+        ReadOnlySpan<float> keys, ReadOnlySpan<float> values, ReadOnlySpan<float> weights, float factor, Span<float> key, Span<float> value)
+    {
+        if (key.Length != 4 * Lanes || value.Length != 4 * Lanes)
+        {
+            WeightedSum(keys, weights, factor, key);
+            WeightedSum(values, weights, factor, value);
+            return;
+        }
+
+        ReadOnlySpan<Vector512<float>> x = MemoryMarshal.Cast<float, Vector512<float>>(keys), y = MemoryMarshal.Cast<float, Vector512<float>>(values);
+        Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
+        for (int t = 0; t < weights.Length; t++)
+        {
+            ReadOnlySpan<Vector512<float>> a = x.Slice(4 * t, 4), b = y.Slice(4 * t, 4);
+            Vector512<float> w = Vector512.Create(weights[t]);
+            a0 = Vector512.MultiplyAddEstimate(a[0], w, a0);
+            a1 = Vector512.MultiplyAddEstimate(a[1], w, a1);
+            a2 = Vector512.MultiplyAddEstimate(a[2], w, a2);
+            a3 = Vector512.MultiplyAddEstimate(a[3], w, a3);
+            b0 = Vector512.MultiplyAddEstimate(b[0], w, b0);
+            b1 = Vector512.MultiplyAddEstimate(b[1], w, b1);
+            b2 = Vector512.MultiplyAddEstimate(b[2], w, b2);
+            b3 = Vector512.MultiplyAddEstimate(b[3], w, b3);
+        }
+
+        Vector512<float> all = Vector512.Create(factor);
+        Span<Vector512<float>> u = MemoryMarshal.Cast<float, Vector512<float>>(key), v = MemoryMarshal.Cast<float, Vector512<float>>(value);
+        (u[0], u[1], u[2], u[3]) = (a0 * all, a1 * all, a2 * all, a3 * all);
+        (v[0], v[1], v[2], v[3]) = (b0 * all, b1 * all, b2 * all, b3 * all);
+    }
+
     /// <summary>result = factor sum_t weights[t] rows[t] for padded rows, in order of t.</summary>
     /// <param name="rows">weights.Length rows.</param>
     /// <param name="weights">One weight a row.</param>
@@ -179,20 +213,19 @@ internal static class RowVectors
         return far;
     }
 
-    /// <summary>|x|^2 and |x - y|^2 of padded rows.</summary>
+    /// <summary>|x - y|^2 of padded rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Lengths(ReadOnlySpan<float> x, ReadOnlySpan<float> y, out float length, out float distance)
+    public static float SquaredDistance(ReadOnlySpan<float> x, ReadOnlySpan<float> y)
     {
         ReadOnlySpan<Vector512<float>> a = MemoryMarshal.Cast<float, Vector512<float>>(x), b = MemoryMarshal.Cast<float, Vector512<float>>(y);
-        Vector512<float> squares = default, differences = default;
+        Vector512<float> squares = default;
         for (int c = 0; c < a.Length; c++)
         {
             Vector512<float> d = a[c] - b[c];
-            squares = Vector512.MultiplyAddEstimate(a[c], a[c], squares);
-            differences = Vector512.MultiplyAddEstimate(d, d, differences);
+            squares = Vector512.MultiplyAddEstimate(d, d, squares);
         }
 
-        (length, distance) = (Vector512.Sum(squares), Vector512.Sum(differences));
+        return Vector512.Sum(squares);
     }
 
     /// <summary>The largest lane.</summary>
