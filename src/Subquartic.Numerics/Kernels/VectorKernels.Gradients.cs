@@ -342,7 +342,7 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     }
 
     /// <summary>One image. With n = x inverse + offset, z = n w + b = x scale + shift, y = act(z), dz = dy act'(z), g = dz w and means over the group:
-    /// dx = (g - mean(g) - n mean(g n)) inverse, dw = sum dz n, db = sum dz. dz is computed twice: that is cheaper than to keep it.</summary>
+    /// dx = (g - mean(g) - n mean(g n)) inverse, dw = sum dz n, db = sum dz. dz waits where dx will be, or beside it when that is added to.</summary>
     private struct GroupNormGradientBody : IParallelBody
     {
         public FeatureMap X;
@@ -371,6 +371,9 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             float* inverse = Inverse.Pointer + (nint)task * Inverse.Stride;
             float* offset = Offset.Pointer + (nint)task * Offset.Stride;
             new Span<float>(dBias, 2 * channels).Clear();
+            bool wanted = Result.Buffer is not null;
+            using Scratch beside = Scratch.Rent(wanted && !Add ? 0 : (long)pixels * channels);
+            float* kept = wanted && !Add ? Result.Pointer + start : beside.Pointer;
             for (int pixel = 0; pixel < pixels; pixel += RowsPerSum)
             {
                 int count = Math.Min(RowsPerSum, pixels - pixel);
@@ -382,10 +385,12 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
                     TVector sum = TLanes.Zero, weighted = TLanes.Zero;
                     float* x = X.Pointer + place + c;
                     float* dy = Upper.Pointer + place + c;
-                    for (int i = 0; i < count; i++, x += channels, dy += channels)
+                    float* slope = kept + (nint)pixel * channels + c;
+                    for (int i = 0; i < count; i++, x += channels, dy += channels, slope += channels)
                     {
                         TVector value = Load(x, lanes);
                         TVector dz = Slope(value, Load(dy, lanes), a, b);
+                        Store(slope, dz, lanes);
                         sum = TLanes.Add(sum, dz);
                         weighted = TLanes.MultiplyAdd(dz, TLanes.MultiplyAdd(value, p, q), weighted);
                     }
@@ -395,7 +400,7 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
                 }
             }
 
-            if (Result.Buffer is null)
+            if (!wanted)
             {
                 return;
             }
@@ -424,18 +429,22 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
                 }
             }
 
-            for (int c = 0; c < channels; c += TLanes.Count)
+            for (int pixel = 0; pixel < pixels; pixel += RowsPerSum)
             {
-                int lanes = Math.Min(TLanes.Count, channels - c);
-                TVector a = Load(scale + c, lanes), b = Load(shift + c, lanes), p = Load(factor + c, lanes), q = Load(rest + c, lanes);
-                float* x = X.Pointer + start + c;
-                float* dy = Upper.Pointer + start + c;
-                float* dx = Result.Pointer + start + c;
-                for (int i = 0; i < pixels; i++, x += channels, dy += channels, dx += channels)
+                int count = Math.Min(RowsPerSum, pixels - pixel);
+                for (int c = 0; c < channels; c += TLanes.Count)
                 {
-                    TVector value = Load(x, lanes);
-                    TVector gradient = TLanes.MultiplyAdd(Slope(value, Load(dy, lanes), a, b), a, TLanes.MultiplyAdd(value, p, q));
-                    Store(dx, Add ? TLanes.Add(Load(dx, lanes), gradient) : gradient, lanes);
+                    int lanes = Math.Min(TLanes.Count, channels - c);
+                    TVector a = Load(scale + c, lanes), p = Load(factor + c, lanes), q = Load(rest + c, lanes);
+                    nint place = (nint)pixel * channels + c;
+                    float* x = X.Pointer + start + place;
+                    float* dx = Result.Pointer + start + place;
+                    float* slope = kept + place;
+                    for (int i = 0; i < count; i++, x += channels, dx += channels, slope += channels)
+                    {
+                        TVector gradient = TLanes.MultiplyAdd(Load(slope, lanes), a, TLanes.MultiplyAdd(Load(x, lanes), p, q));
+                        Store(dx, Add ? TLanes.Add(Load(dx, lanes), gradient) : gradient, lanes);
+                    }
                 }
             }
         }
