@@ -374,29 +374,33 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             bool wanted = Result.Buffer is not null;
             using Scratch beside = Scratch.Rent(wanted && !Add ? 0 : (long)pixels * channels);
             float* kept = wanted && !Add ? Result.Pointer + start : beside.Pointer;
+            int whole = channels / TLanes.Count * TLanes.Count;
             for (int pixel = 0; pixel < pixels; pixel += RowsPerSum)
             {
                 int count = Math.Min(RowsPerSum, pixels - pixel);
-                nint place = start + (nint)pixel * channels;
+                nint place = (nint)pixel * channels;
                 for (int c = 0; c < channels; c += TLanes.Count)
                 {
-                    int lanes = Math.Min(TLanes.Count, channels - c);
-                    TVector a = Load(scale + c, lanes), b = Load(shift + c, lanes), p = Load(inverse + c, lanes), q = Load(offset + c, lanes);
-                    TVector sum = TLanes.Zero, weighted = TLanes.Zero;
-                    float* x = X.Pointer + place + c;
-                    float* dy = Upper.Pointer + place + c;
-                    float* slope = kept + (nint)pixel * channels + c;
-                    for (int i = 0; i < count; i++, x += channels, dy += channels, slope += channels)
+                    var columns = new GroupNormColumns
                     {
-                        TVector value = Load(x, lanes);
-                        TVector dz = Slope(value, Load(dy, lanes), a, b);
-                        Store(slope, dz, lanes);
-                        sum = TLanes.Add(sum, dz);
-                        weighted = TLanes.MultiplyAdd(dz, TLanes.MultiplyAdd(value, p, q), weighted);
+                        X = X.Pointer + start + place + c,
+                        Upper = Upper.Pointer + start + place + c,
+                        Kept = kept + place + c,
+                        First = scale + c,
+                        Second = shift + c,
+                        Third = inverse + c,
+                        Fourth = offset + c,
+                        Sum = dBias + c,
+                        Weighted = dWeight + c,
+                        Lanes = Math.Min(TLanes.Count, channels - c),
+                    };
+                    switch (Silu, c < whole)
+                    {
+                        case (true, true): Slopes<Yes, Yes>(columns, count, channels); break;
+                        case (true, false): Slopes<Yes, No>(columns, count, channels); break;
+                        case (false, true): Slopes<No, Yes>(columns, count, channels); break;
+                        default: Slopes<No, No>(columns, count, channels); break;
                     }
-
-                    Store(dBias + c, TLanes.Add(Load(dBias + c, lanes), sum), lanes);
-                    Store(dWeight + c, TLanes.Add(Load(dWeight + c, lanes), weighted), lanes);
                 }
             }
 
@@ -432,35 +436,88 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             for (int pixel = 0; pixel < pixels; pixel += RowsPerSum)
             {
                 int count = Math.Min(RowsPerSum, pixels - pixel);
+                nint place = (nint)pixel * channels;
                 for (int c = 0; c < channels; c += TLanes.Count)
                 {
-                    int lanes = Math.Min(TLanes.Count, channels - c);
-                    TVector a = Load(scale + c, lanes), p = Load(factor + c, lanes), q = Load(rest + c, lanes);
-                    nint place = (nint)pixel * channels + c;
-                    float* x = X.Pointer + start + place;
-                    float* dx = Result.Pointer + start + place;
-                    float* slope = kept + place;
-                    for (int i = 0; i < count; i++, x += channels, dx += channels, slope += channels)
+                    var columns = new GroupNormColumns
                     {
-                        TVector gradient = TLanes.MultiplyAdd(Load(slope, lanes), a, TLanes.MultiplyAdd(Load(x, lanes), p, q));
-                        Store(dx, Add ? TLanes.Add(Load(dx, lanes), gradient) : gradient, lanes);
+                        X = X.Pointer + start + place + c,
+                        Upper = Result.Pointer + start + place + c,
+                        Kept = kept + place + c,
+                        First = scale + c,
+                        Second = factor + c,
+                        Third = rest + c,
+                        Lanes = Math.Min(TLanes.Count, channels - c),
+                    };
+                    switch (Add, c < whole)
+                    {
+                        case (true, true): InputGradient<Yes, Yes>(columns, count, channels); break;
+                        case (true, false): InputGradient<Yes, No>(columns, count, channels); break;
+                        case (false, true): InputGradient<No, Yes>(columns, count, channels); break;
+                        default: InputGradient<No, No>(columns, count, channels); break;
                     }
                 }
             }
         }
 
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private readonly TVector Slope(TVector x, TVector dy, TVector scale, TVector shift) =>
-            Silu ? TLanes.Multiply(dy, VectorMath<TLanes, TVector>.SiluSlope(TLanes.MultiplyAdd(x, scale, shift))) : dy;
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static TVector Load(float* source, int lanes) =>
-            lanes == TLanes.Count ? TLanes.Load(source) : VectorMath<TLanes, TVector>.LoadFirst(source, lanes);
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static void Store(float* destination, TVector value, int lanes)
+        /// <summary>dz of a vector of channels of some pixels, and their share of the sums.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private static void Slopes<TSilu, TWhole>(in GroupNormColumns columns, int count, nint channels)
+            where TSilu : struct, IFlag
+            where TWhole : struct, IFlag
         {
-            if (lanes == TLanes.Count)
+            int lanes = columns.Lanes;
+            TVector scale = Load<TWhole>(columns.First, lanes), shift = Load<TWhole>(columns.Second, lanes);
+            TVector inverse = Load<TWhole>(columns.Third, lanes), offset = Load<TWhole>(columns.Fourth, lanes);
+            TVector sum = TLanes.Zero, weighted = TLanes.Zero;
+            float* x = columns.X;
+            float* dy = columns.Upper;
+            float* kept = columns.Kept;
+            for (int i = 0; i < count; i++, x += channels, dy += channels, kept += channels)
+            {
+                TVector value = Load<TWhole>(x, lanes);
+                TVector dz = Load<TWhole>(dy, lanes);
+                if (TSilu.Value)
+                {
+                    dz = TLanes.Multiply(dz, VectorMath<TLanes, TVector>.SiluSlope(TLanes.MultiplyAdd(value, scale, shift)));
+                }
+
+                Store<TWhole>(kept, dz, lanes);
+                sum = TLanes.Add(sum, dz);
+                weighted = TLanes.MultiplyAdd(dz, TLanes.MultiplyAdd(value, inverse, offset), weighted);
+            }
+
+            Store<TWhole>(columns.Sum, TLanes.Add(Load<TWhole>(columns.Sum, lanes), sum), lanes);
+            Store<TWhole>(columns.Weighted, TLanes.Add(Load<TWhole>(columns.Weighted, lanes), weighted), lanes);
+        }
+
+        /// <summary>dx of a vector of channels of some pixels.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+        private static void InputGradient<TAdd, TWhole>(in GroupNormColumns columns, int count, nint channels)
+            where TAdd : struct, IFlag
+            where TWhole : struct, IFlag
+        {
+            int lanes = columns.Lanes;
+            TVector scale = Load<TWhole>(columns.First, lanes), factor = Load<TWhole>(columns.Second, lanes), rest = Load<TWhole>(columns.Third, lanes);
+            float* x = columns.X;
+            float* dx = columns.Upper;
+            float* kept = columns.Kept;
+            for (int i = 0; i < count; i++, x += channels, dx += channels, kept += channels)
+            {
+                TVector gradient = TLanes.MultiplyAdd(Load<TWhole>(kept, lanes), scale, TLanes.MultiplyAdd(Load<TWhole>(x, lanes), factor, rest));
+                Store<TWhole>(dx, TAdd.Value ? TLanes.Add(Load<TWhole>(dx, lanes), gradient) : gradient, lanes);
+            }
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static TVector Load<TWhole>(float* source, int lanes)
+            where TWhole : struct, IFlag => TWhole.Value ? TLanes.Load(source) : VectorMath<TLanes, TVector>.LoadFirst(source, lanes);
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static void Store<TWhole>(float* destination, TVector value, int lanes)
+            where TWhole : struct, IFlag
+        {
+            if (TWhole.Value)
             {
                 TLanes.Store(destination, value);
             }
@@ -469,5 +526,36 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
                 VectorMath<TLanes, TVector>.StoreFirst(destination, value, lanes);
             }
         }
+    }
+
+    /// <summary>A vector of channels: first pixel of the maps, and what belongs to the channels.</summary>
+    private struct GroupNormColumns
+    {
+        public float* X;
+        public float* Upper;
+        public float* Kept;
+        public float* First;
+        public float* Second;
+        public float* Third;
+        public float* Fourth;
+        public float* Sum;
+        public float* Weighted;
+        public int Lanes;
+    }
+
+    /// <summary>A decision the compiler knows.</summary>
+    private interface IFlag
+    {
+        static abstract bool Value { get; }
+    }
+
+    private readonly struct Yes : IFlag
+    {
+        public static bool Value => true;
+    }
+
+    private readonly struct No : IFlag
+    {
+        public static bool Value => false;
     }
 }

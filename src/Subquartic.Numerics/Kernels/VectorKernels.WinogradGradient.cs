@@ -12,8 +12,11 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     // Transformed values of a block of tiles: half of a 1 MB second-level cache.
     private const int WinogradGradientBlock = 1 << 17;
 
+    // Below this there are too few tiles to repay sums for 36 points instead of 9 taps.
+    private const int WinogradGradientSmallestSide = 12;
+
     private static bool SuitsWinogradGradient(in ConvolutionShape shape, FeatureMap dy) =>
-        shape.Kernel == 3 && shape.Stride == 1 && Math.Min(dy.Height, dy.Width) >= WinogradSmallestSide
+        shape.Kernel == 3 && shape.Stride == 1 && Math.Min(dy.Height, dy.Width) >= WinogradGradientSmallestSide
         && shape.Inputs >= WinogradFewestChannels && shape.Outputs >= WinogradFewestChannels && shape.Inputs % GemmPanelWidth == 0;
 
     private void WinogradWeightGradient(FeatureMap x, FeatureMap dy, in ConvolutionShape shape, bool upsample, Matrix dWeight)
