@@ -23,6 +23,10 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     // Below this the weights, four times the direct ones, cost more time to read and memory to hold than the products they save.
     private const int WinogradSmallestSide = 17;
 
+    // Unless they are so few (1 MB) that they stay in the second-level cache; then below this.
+    private const int WinogradSmallestCachedSide = 12;
+    private const int WinogradCachedWeights = 1 << 18;
+
     // With fewer channels the transforms outweigh the products.
     private const int WinogradFewestChannels = 32;
 
@@ -41,7 +45,8 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     private const double QScale = 1 / (2 * WinogradQ * WinogradQ * (WinogradQ * WinogradQ - WinogradP * WinogradP));
 
     private static bool SuitsWinograd(in ConvolutionShape shape) =>
-        shape.Kernel == 3 && shape.Stride == 1 && shape.ExpectedSide >= WinogradSmallestSide
+        shape.Kernel == 3 && shape.Stride == 1
+        && shape.ExpectedSide >= ((long)WinogradPoints * shape.Inputs * shape.Outputs <= WinogradCachedWeights ? WinogradSmallestCachedSide : WinogradSmallestSide)
         && shape.Inputs >= WinogradFewestChannels && shape.Outputs >= WinogradFewestChannels;
 
     /// <summary>Transformed weights as [point][panel][input][two vectors of outputs], computed in double precision.</summary>
