@@ -74,7 +74,7 @@ public static class Elementwise
             }
             else
             {
-                gradient.Span().CopyTo(target.Span());
+                ForBlocks(tape.Kernels.Pool, target, range => gradient.Span()[range].CopyTo(target.Span()[range]));
             }
         }
     }
@@ -96,15 +96,15 @@ public static class Elementwise
         pool.Run(count, ref body);
     }
 
-    private static void AddSpans(WorkerPool pool, Matrix a, Matrix b, Matrix sum)
+    private static void AddSpans(WorkerPool pool, Matrix a, Matrix b, Matrix sum) =>
+        ForBlocks(pool, sum, range => TensorPrimitives.Add(a.Span()[range], b.Span()[range], sum.Span()[range]));
+
+    /// <summary>Runs an action for stretches of the values of a matrix on all threads.</summary>
+    private static void ForBlocks(WorkerPool pool, Matrix matrix, Action<Range> action)
     {
         const int block = 1 << 15;
-        int length = a.Rows * a.Columns;
-        pool.For((length + block - 1) / block, task =>
-        {
-            Range range = (task * block)..Math.Min((task + 1) * block, length);
-            TensorPrimitives.Add(a.Span()[range], b.Span()[range], sum.Span()[range]);
-        });
+        int length = matrix.Rows * matrix.Columns;
+        pool.For((length + block - 1) / block, task => action((task * block)..Math.Min((task + 1) * block, length)));
     }
 
     private static void Check(Variable a, Variable b)
