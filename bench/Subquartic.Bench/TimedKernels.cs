@@ -68,10 +68,33 @@ internal sealed class TimedKernels(KernelSet kernels) : KernelSet(kernels.Pool)
 
     public override void Silu(ReadOnlySpan<float> x, Span<float> y) => kernels.Silu(x, y);
 
-    public override void NormalizeHeads(HeadTensor x, ReadOnlySpan<float> factors, HeadTensor y) => kernels.NormalizeHeads(x, factors, y);
+    public override void Gelu(ReadOnlySpan<float> x, Span<float> y) => kernels.Gelu(x, y);
 
-    public override PackedConvolution PackConvolution(in ConvolutionShape shape, ReadOnlySpan<float> weight, ReadOnlySpan<float> bias) =>
-        kernels.PackConvolution(shape, weight, bias);
+    public override void NormalizeHeads(HeadTensor x, ReadOnlySpan<float> factors, HeadTensor y, HeadTensor lengths) =>
+        kernels.NormalizeHeads(x, factors, y, lengths);
+
+    public override void SiluGradient(ReadOnlySpan<float> x, ReadOnlySpan<float> dy, Span<float> dx, bool add) => kernels.SiluGradient(x, dy, dx, add);
+
+    public override void GeluGradient(ReadOnlySpan<float> x, ReadOnlySpan<float> dy, Span<float> dx, bool add) => kernels.GeluGradient(x, dy, dx, add);
+
+    public override void AddRows(Matrix rows, Span<float> sum) => kernels.AddRows(rows, sum);
+
+    public override void LayerNormGradient(
+        Matrix x, Matrix scale, int rowsPerImage, float epsilon, Matrix dy, Matrix dx, bool add, Matrix dScale, Matrix dShift) =>
+        kernels.LayerNormGradient(x, scale, rowsPerImage, epsilon, dy, dx, add, dScale, dShift);
+
+    public override void NormalizeHeadsGradient(
+        HeadTensor y, ReadOnlySpan<float> factors, HeadTensor lengths, HeadTensor dy, HeadTensor along) =>
+        kernels.NormalizeHeadsGradient(y, factors, lengths, dy, along);
+
+    public override void GroupNormGradient(
+        FeatureMap x, ReadOnlySpan<float> weight, int groups, Matrix scale, Matrix shift, Matrix inverse, Matrix offset, bool silu,
+        FeatureMap dy, FeatureMap dx, bool add, Span<float> dWeight, Span<float> dBias) =>
+        kernels.GroupNormGradient(x, weight, groups, scale, shift, inverse, offset, silu, dy, dx, add, dWeight, dBias);
+
+    public override PackedConvolution PackConvolution(
+        in ConvolutionShape shape, ReadOnlySpan<float> weight, ReadOnlySpan<float> bias, PackedConvolution? reuse = null) =>
+        kernels.PackConvolution(shape, weight, bias, reuse);
 
     public override void GroupNorm(
         FeatureMap x, ReadOnlySpan<float> weight, ReadOnlySpan<float> bias, int groups, float epsilon, Matrix scale, Matrix shift) =>

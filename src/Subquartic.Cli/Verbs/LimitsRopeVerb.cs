@@ -47,8 +47,8 @@ internal sealed class LimitsRopeVerb : LimitsSubcommand
             CultureInfo.InvariantCulture,
             $"General form: multiply-adds grow as N^{report.DenseExponent:0.00} and N^{report.FourierExponent:0.00}, time as N^{report.DenseTimeExponent:0.00} and N^{report.FourierTimeExponent:0.00}."));
         Table(
-            terminal, ["degree", "terms", "certified bound", "largest error", "gradients, relative error"],
-            report.Errors.Select(row => (IEnumerable<object>)[row.Degree, row.Terms, row.Bound, row.Measured, row.GradientError]));
+            terminal, ["degree", "terms", "certified bound", "largest error", "gradients, relative error", "gradients, error over bound"],
+            report.Errors.Select(row => (IEnumerable<object>)[row.Degree, row.Terms, row.Bound, row.Measured, row.GradientError, row.GradientShare]));
         terminal.Say($"Share of {report.RefusalTokens} queries approximated at tolerance 1e-2, entries up to R, keys around 0 or around R:");
         Table(
             terminal, ["R/sqrt(ln N)", "R", "plain", "rotated", "plain, keys around R", "rotated, keys around R"],

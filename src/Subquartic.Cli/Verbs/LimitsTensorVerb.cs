@@ -38,9 +38,13 @@ internal sealed class LimitsTensorVerb : LimitsSubcommand
                 p.Speedup, p.ErrorBound, p.Difference]));
         foreach (TensorExponents e in report.Exponents)
         {
+            TensorScalingPoint largest = report.Points.Last(p => p.Order == e.Order);
+            string crossing = report.FasterFrom(e.Order) is { } from
+                ? $"The fast algorithm is the faster one from {from} tokens on, {Number(largest.Speedup)} times at {largest.Tokens}."
+                : "The fast algorithm is not the faster one at the largest size.";
             terminal.Say(string.Create(
                 CultureInfo.InvariantCulture,
-                $"Order {e.Order}: multiply-adds grow as n^{e.ExactWork:0.00} exact, n^{e.FastWork:0.00} fast; time as n^{e.ExactTime:0.00} and n^{e.FastTime:0.00} ({report.Kernels}, {report.Threads} threads)."));
+                $"Order {e.Order}: multiply-adds grow as n^{e.ExactWork:0.00} exact, n^{e.FastWork:0.00} fast; time over the three largest sizes as n^{e.ExactTime:0.00} and n^{e.FastTime:0.00} ({report.Kernels}, {report.Threads} threads). {crossing}"));
         }
 
         terminal.Say(string.Create(

@@ -49,12 +49,54 @@ internal static class Check
     public static void SameLength(ReadOnlySpan<float> x, ReadOnlySpan<float> y) =>
         Require(x.Length == y.Length, $"lengths {x.Length} and {y.Length} differ");
 
-    public static void NormalizeHeads(HeadTensor x, ReadOnlySpan<float> factors, HeadTensor y)
+    public static void NormalizeHeads(HeadTensor x, ReadOnlySpan<float> factors, HeadTensor y, HeadTensor lengths)
     {
         Require(x.Batch == y.Batch && x.Heads == y.Heads && x.Rows == y.Rows && x.Width == y.Width,
             $"{Shape(x)} and {Shape(y)} differ");
         Require(factors.IsEmpty || factors.Length == x.Heads, $"{factors.Length} factors for {x.Heads} heads");
+        OneEach(x, lengths);
     }
+
+    public static void NormalizeHeadsGradient(HeadTensor y, ReadOnlySpan<float> factors, HeadTensor lengths, HeadTensor dy, HeadTensor along)
+    {
+        Require(lengths.Buffer is not null, "there are no lengths");
+        NormalizeHeads(y, factors, dy, lengths);
+        OneEach(y, along);
+    }
+
+    public static void ActivationGradient(ReadOnlySpan<float> x, ReadOnlySpan<float> dy, ReadOnlySpan<float> dx)
+    {
+        SameLength(x, dy);
+        SameLength(x, dx);
+    }
+
+    public static void AddRows(Matrix rows, ReadOnlySpan<float> sum) =>
+        Require(sum.Length == rows.Columns, $"{sum.Length} sums for {rows.Columns} columns");
+
+    public static void LayerNormGradient(Matrix x, Matrix scale, int rowsPerImage, Matrix dy, Matrix dx, Matrix dScale, Matrix dShift)
+    {
+        SameShape(x, dy);
+        SameShape(x, dx.Buffer is null ? x : dx);
+        Require(scale.Columns == x.Columns && (long)scale.Rows * rowsPerImage == x.Rows,
+            $"a modulation ({scale.Rows}, {scale.Columns}) with {rowsPerImage} rows each does not fit ({x.Rows}, {x.Columns})");
+        Require((dScale.Buffer is null) == (dShift.Buffer is null), "the gradients of scale and shift come together");
+        SameShape(scale, dScale.Buffer is null ? scale : dScale);
+        SameShape(scale, dShift.Buffer is null ? scale : dShift);
+    }
+
+    public static void GroupNormGradient(
+        FeatureMap x, ReadOnlySpan<float> weight, int groups, Matrix scale, Matrix shift, Matrix inverse, Matrix offset,
+        FeatureMap dy, FeatureMap dx, ReadOnlySpan<float> dWeight, ReadOnlySpan<float> dBias)
+    {
+        GroupNorm(x, weight, dBias, groups, scale, shift);
+        Require(dWeight.Length == weight.Length, $"{dWeight.Length} gradients of {weight.Length} weights");
+        ScaleShift(x, inverse, offset, dy);
+        ScaleShift(x, inverse, offset, dx.Buffer is null ? x : dx);
+    }
+
+    private static void OneEach(HeadTensor x, HeadTensor each) => Require(
+        each.Buffer is null || (each.Batch == x.Batch && each.Heads == x.Heads && each.Rows == x.Rows && each.Width == 1),
+        $"{Shape(each)} does not hold one value for each row of {Shape(x)}");
 
     public static void Attention(HeadTensor queries, HeadTensor keys, HeadTensor values, HeadTensor output, HeadTensor statistics)
     {
@@ -83,12 +125,16 @@ internal static class Check
             $"{what} {Shape(x)} and their gradient {Shape(dx)} differ");
     }
 
-    public static void ConvolutionWeights(in ConvolutionShape shape, ReadOnlySpan<float> weight, ReadOnlySpan<float> bias)
+    public static void ConvolutionWeights(
+        in ConvolutionShape shape, ReadOnlySpan<float> weight, ReadOnlySpan<float> bias, PackedConvolution? reuse, KernelSet kernels)
     {
         Shape(shape);
         long length = (long)shape.Inputs * shape.Outputs * shape.Kernel * shape.Kernel;
         Require(weight.Length == length, $"{weight.Length} weights for {shape}, which has {length}");
         Require(bias.IsEmpty || bias.Length == shape.Outputs, $"{bias.Length} biases for {shape.Outputs} outputs");
+        Require(
+            reuse is null || (reuse.Kernels == kernels.Name && reuse.Shape == shape),
+            $"the pack to reuse is {reuse?.Shape} for {reuse?.Kernels}, not {shape} for {kernels.Name}");
     }
 
     public static void Convolve(FeatureMap x, PackedConvolution convolution, FeatureMap y, in ConvolutionOptions options, KernelSet kernels)

@@ -1,12 +1,17 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using Subquartic.Numerics.Tensors;
 
 namespace Subquartic.Numerics.Kernels;
 
 /// <summary>Resizing of feature maps between any two sizes, each image and channel on its own. The maps resized while drawing
-/// are small (at most one value per token and channel), so one plain implementation with double sums serves every kernel set.</summary>
-public static class Interpolation
+/// are small (at most one value per token and channel), so one implementation with double sums serves every kernel set: lanes are channels,
+/// and each channel is summed as a plain loop would.</summary>
+public static unsafe class Interpolation
 {
+    // Output columns whose taps and weights are found at once and serve all rows.
+    private const int Strip = 64;
+
     // The parameter of Keys' cubic convolution as PyTorch's interpolate(mode='bicubic') has it.
     private const double CubicParameter = -0.75;
 
@@ -19,34 +24,25 @@ public static class Interpolation
     public static void Bicubic(FeatureMap x, FeatureMap y)
     {
         RequireSameBatchAndChannels(x, y);
-        for (int b = 0; b < y.Batch; b++)
+        Cubic* across = stackalloc Cubic[Strip];
+        for (int left = 0; left < y.Width; left += Strip)
         {
-            for (int row = 0; row < y.Height; row++)
+            int columns = Cubic.Fill(across, left, Strip, x.Width, y.Width);
+            for (int line = 0; line < y.Batch * y.Height; line++)
             {
-                Cubic vertical = Cubic.At(row, x.Height, y.Height);
-                for (int column = 0; column < y.Width; column++)
+                (int b, int row) = Math.DivRem(line, y.Height);
+                Cubic down = Cubic.At(row, x.Height, y.Height);
+                float* source = x.Pointer + (nint)b * x.Height * x.Width * x.Channels;
+                float* result = y.Pointer + ((nint)line * y.Width + left) * y.Channels;
+                for (int column = 0; column < columns; column++, result += y.Channels)
                 {
-                    Cubic horizontal = Cubic.At(column, x.Width, y.Width);
-                    Span<float> result = y.Pixel(b, row, column);
-                    for (int c = 0; c < result.Length; c++)
-                    {
-                        double sum = 0;
-                        for (int i = 0; i < 4; i++)
-                        {
-                            double line = 0;
-                            for (int j = 0; j < 4; j++)
-                            {
-                                line += horizontal.Weights[j] * x.Pixel(b, vertical.Taps[i], horizontal.Taps[j])[c];
-                            }
-
-                            sum += vertical.Weights[i] * line;
-                        }
-
-                        result[c] = (float)sum;
-                    }
+                    WeighTaps(source, x.Width, x.Channels, down, across[column], result);
                 }
             }
         }
+
+        GC.KeepAlive(x.Buffer);
+        GC.KeepAlive(y.Buffer);
     }
 
     /// <summary>The transpose of <see cref="Bicubic"/>, which carries gradients back: x += B^T y, where B is the linear map from x to y.</summary>
@@ -56,30 +52,29 @@ public static class Interpolation
     public static void AddBicubicTransposed(FeatureMap y, FeatureMap x)
     {
         RequireSameBatchAndChannels(x, y);
-        for (int b = 0; b < y.Batch; b++)
+        Cubic* across = stackalloc Cubic[Strip];
+        for (int left = 0; left < y.Width; left += Strip)
         {
-            for (int row = 0; row < y.Height; row++)
+            int columns = Cubic.Fill(across, left, Strip, x.Width, y.Width);
+            for (int line = 0; line < y.Batch * y.Height; line++)
             {
-                Cubic vertical = Cubic.At(row, x.Height, y.Height);
-                for (int column = 0; column < y.Width; column++)
+                (int b, int row) = Math.DivRem(line, y.Height);
+                Cubic down = Cubic.At(row, x.Height, y.Height);
+                float* target = x.Pointer + (nint)b * x.Height * x.Width * x.Channels;
+                float* gradient = y.Pointer + ((nint)line * y.Width + left) * y.Channels;
+                for (int column = 0; column < columns; column++, gradient += y.Channels)
                 {
-                    Cubic horizontal = Cubic.At(column, x.Width, y.Width);
-                    ReadOnlySpan<float> gradient = y.Pixel(b, row, column);
-                    for (int i = 0; i < 4; i++)
+                    for (int tap = 0; tap < 16; tap++)
                     {
-                        for (int j = 0; j < 4; j++)
-                        {
-                            float weight = (float)(vertical.Weights[i] * horizontal.Weights[j]);
-                            Span<float> target = x.Pixel(b, vertical.Taps[i], horizontal.Taps[j]);
-                            for (int c = 0; c < gradient.Length; c++)
-                            {
-                                target[c] += weight * gradient[c];
-                            }
-                        }
+                        float weight = (float)(down.Weights[tap / 4] * across[column].Weights[tap % 4]);
+                        AddMultiple(weight, gradient, target + (down.Taps[tap / 4] * x.Width + across[column].Taps[tap % 4]) * x.Channels, x.Channels);
                     }
                 }
             }
         }
+
+        GC.KeepAlive(x.Buffer);
+        GC.KeepAlive(y.Buffer);
     }
 
     /// <summary>Mean over windows with integer ends: output i averages the inputs [floor(i * in / out), ceil((i + 1) * in / out)),
@@ -98,8 +93,28 @@ public static class Interpolation
                 for (int column = 0; column < y.Width; column++)
                 {
                     (int left, int right) = Window(column, x.Width, y.Width);
-                    Span<float> result = y.Pixel(b, row, column);
-                    for (int c = 0; c < result.Length; c++)
+                    float* result = y.Pointer + (((nint)b * y.Height + row) * y.Width + column) * y.Channels;
+                    double count = (double)(bottom - top) * (right - left);
+                    int c = 0;
+                    for (; c + Vector<float>.Count <= x.Channels; c += Vector<float>.Count)
+                    {
+                        Vector<double> low = Vector<double>.Zero;
+                        Vector<double> high = Vector<double>.Zero;
+                        for (int i = top; i < bottom; i++)
+                        {
+                            float* source = x.Pointer + (((nint)b * x.Height + i) * x.Width + left) * x.Channels + c;
+                            for (int j = left; j < right; j++, source += x.Channels)
+                            {
+                                Vector.Widen(Vector.Load(source), out Vector<double> first, out Vector<double> second);
+                                low += first;
+                                high += second;
+                            }
+                        }
+
+                        Vector.Narrow(low / new Vector<double>(count), high / new Vector<double>(count)).Store(result + c);
+                    }
+
+                    for (; c < x.Channels; c++)
                     {
                         double sum = 0;
                         for (int i = top; i < bottom; i++)
@@ -110,11 +125,14 @@ public static class Interpolation
                             }
                         }
 
-                        result[c] = (float)(sum / ((double)(bottom - top) * (right - left)));
+                        result[c] = (float)(sum / count);
                     }
                 }
             }
         }
+
+        GC.KeepAlive(x.Buffer);
+        GC.KeepAlive(y.Buffer);
     }
 
     /// <summary>Doubles height and width by repeating pixels (VAR models/basic_vae.py, Upsample2x.forward). A convolution that
@@ -139,6 +157,67 @@ public static class Interpolation
                     x.Pixel(b, row / 2, column / 2).CopyTo(y.Pixel(b, row, column));
                 }
             }
+        }
+    }
+
+    /// <summary>All channels of one output: the sum of four lines of four taps each.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void WeighTaps(float* source, int width, int channels, in Cubic down, in Cubic across, float* result)
+    {
+        int c = 0;
+        for (; c + Vector<float>.Count <= channels; c += Vector<float>.Count)
+        {
+            Vector<double> low = Vector<double>.Zero;
+            Vector<double> high = Vector<double>.Zero;
+            for (int i = 0; i < 4; i++)
+            {
+                float* line = source + (nint)down.Taps[i] * width * channels + c;
+                Vector<double> lowLine = Vector<double>.Zero;
+                Vector<double> highLine = Vector<double>.Zero;
+                for (int j = 0; j < 4; j++)
+                {
+                    Vector.Widen(Vector.Load(line + across.Taps[j] * channels), out Vector<double> first, out Vector<double> second);
+                    lowLine += across.Weights[j] * first;
+                    highLine += across.Weights[j] * second;
+                }
+
+                low += down.Weights[i] * lowLine;
+                high += down.Weights[i] * highLine;
+            }
+
+            Vector.Narrow(low, high).Store(result + c);
+        }
+
+        for (; c < channels; c++)
+        {
+            double sum = 0;
+            for (int i = 0; i < 4; i++)
+            {
+                float* line = source + (nint)down.Taps[i] * width * channels + c;
+                double part = 0;
+                for (int j = 0; j < 4; j++)
+                {
+                    part += across.Weights[j] * line[across.Taps[j] * channels];
+                }
+
+                sum += down.Weights[i] * part;
+            }
+
+            result[c] = (float)sum;
+        }
+    }
+
+    private static void AddMultiple(float factor, float* x, float* target, int length)
+    {
+        int c = 0;
+        for (; c + Vector<float>.Count <= length; c += Vector<float>.Count)
+        {
+            (Vector.Load(target + c) + factor * Vector.Load(x + c)).Store(target + c);
+        }
+
+        for (; c < length; c++)
+        {
+            target[c] += factor * x[c];
         }
     }
 
@@ -169,6 +248,18 @@ public static class Interpolation
         {
             Taps = taps;
             Weights = weights;
+        }
+
+        /// <summary>Positions from <paramref name="first"/> on, at most <paramref name="count"/> of them; returns how many there are.</summary>
+        public static int Fill(Cubic* positions, int first, int count, int input, int output)
+        {
+            count = Math.Min(count, output - first);
+            for (int i = 0; i < count; i++)
+            {
+                positions[i] = At(first + i, input, output);
+            }
+
+            return count;
         }
 
         public static Cubic At(int index, int input, int output)

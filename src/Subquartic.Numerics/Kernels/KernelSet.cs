@@ -101,12 +101,24 @@ public abstract partial class KernelSet
     /// <param name="y">As long as <paramref name="x"/>; may be <paramref name="x"/>.</param>
     public abstract void Silu(ReadOnlySpan<float> x, Span<float> y);
 
+    /// <summary>y = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))), elementwise (GELU in its tanh form).</summary>
+    /// <param name="x">Arguments.</param>
+    /// <param name="y">As long as <paramref name="x"/>; may be <paramref name="x"/>.</param>
+    public abstract void Gelu(ReadOnlySpan<float> x, Span<float> y);
+
     /// <summary>Copies every row of every head, divided by max(|row|_2, 1e-12) and times a factor per head: the l2
     /// normalisation of queries and keys (VAR models/basic_var.py, SelfAttention.forward; F.normalize).</summary>
     /// <param name="x">(B, H, L, c).</param>
     /// <param name="factors">One factor per head, or empty for 1.</param>
     /// <param name="y">(B, H, L, c); may be <paramref name="x"/>.</param>
-    public abstract void NormalizeHeads(HeadTensor x, ReadOnlySpan<float> factors, HeadTensor y);
+    public void NormalizeHeads(HeadTensor x, ReadOnlySpan<float> factors, HeadTensor y) => NormalizeHeads(x, factors, y, default);
+
+    /// <summary>As <see cref="NormalizeHeads(HeadTensor, ReadOnlySpan{float}, HeadTensor)"/>, and what every row was divided by.</summary>
+    /// <param name="x">(B, H, L, c).</param>
+    /// <param name="factors">One factor per head, or empty for 1.</param>
+    /// <param name="y">(B, H, L, c); may be <paramref name="x"/>.</param>
+    /// <param name="lengths">(B, H, L, 1); left out when its buffer is null.</param>
+    public abstract void NormalizeHeads(HeadTensor x, ReadOnlySpan<float> factors, HeadTensor y, HeadTensor lengths);
 
     // ---- Attention (Attention.cs) -----------------------------------------------------------------------------------
 
@@ -145,14 +157,79 @@ public abstract partial class KernelSet
         HeadTensor queries, HeadTensor keys, HeadTensor values, HeadTensor dOutput, float scale,
         HeadTensor dQueries, HeadTensor dKeys, HeadTensor dValues);
 
+    // ---- Gradients of what stands between the products (Gradients.cs) ------------------------------------------------
+
+    /// <summary>dx = dy s (1 + x (1 - s)), s = 1 / (1 + exp(-x)), elementwise: the gradient of <see cref="Silu"/>.</summary>
+    /// <param name="x">Arguments of the function.</param>
+    /// <param name="dy">Gradient of its value; as long.</param>
+    /// <param name="dx">Gradient of the arguments; as long; may be <paramref name="dy"/> unless <paramref name="add"/>.</param>
+    /// <param name="add">Whether the result is added to <paramref name="dx"/>.</param>
+    public abstract void SiluGradient(ReadOnlySpan<float> x, ReadOnlySpan<float> dy, Span<float> dx, bool add);
+
+    /// <summary>dx = dy GELU'(x), elementwise: the gradient of <see cref="Gelu"/>.</summary>
+    /// <param name="x">Arguments of the function.</param>
+    /// <param name="dy">Gradient of its value; as long.</param>
+    /// <param name="dx">Gradient of the arguments; as long; may be <paramref name="dy"/> unless <paramref name="add"/>.</param>
+    /// <param name="add">Whether the result is added to <paramref name="dx"/>.</param>
+    public abstract void GeluGradient(ReadOnlySpan<float> x, ReadOnlySpan<float> dy, Span<float> dx, bool add);
+
+    /// <summary>sum_j += the sum over all rows i of x_ij: the gradient of a bias.</summary>
+    /// <param name="rows">(M, N).</param>
+    /// <param name="sum">N values, added to.</param>
+    public abstract void AddRows(Matrix rows, Span<float> sum);
+
+    /// <summary>The gradient of <see cref="LayerNormModulate"/>. With g = dy (1 + scale), n the normalised row and means over the row:
+    /// dx = (g - mean(g) - n mean(g n)) / deviation; dscale_b += sum of dy n, dshift_b += sum of dy, over the rows of image b.</summary>
+    /// <param name="x">(B * rowsPerImage, C).</param>
+    /// <param name="scale">(B, C).</param>
+    /// <param name="rowsPerImage">Tokens of one image, L.</param>
+    /// <param name="epsilon">Added to the variance.</param>
+    /// <param name="dy">(B * rowsPerImage, C).</param>
+    /// <param name="dx">(B * rowsPerImage, C); left out when its buffer is null.</param>
+    /// <param name="add">Whether the gradient is added to <paramref name="dx"/>.</param>
+    /// <param name="dScale">(B, C), added to; left out when its buffer is null.</param>
+    /// <param name="dShift">(B, C), added to; left out together with <paramref name="dScale"/>.</param>
+    public abstract void LayerNormGradient(
+        Matrix x, Matrix scale, int rowsPerImage, float epsilon, Matrix dy, Matrix dx, bool add, Matrix dScale, Matrix dShift);
+
+    /// <summary>Turns gradients of y = f n, n = x / |x|, into those of x, in place: dx = (f / |x|) (dy - n (n.dy)).</summary>
+    /// <param name="y">(B, H, L, c), the result of <see cref="NormalizeHeads(HeadTensor, ReadOnlySpan{float}, HeadTensor, HeadTensor)"/>.</param>
+    /// <param name="factors">f, one per head and not 0, or empty for 1.</param>
+    /// <param name="lengths">(B, H, L, 1): |x|, as it gave them.</param>
+    /// <param name="dy">(B, H, L, c): gradient of y, replaced by that of x.</param>
+    /// <param name="along">(B, H, L, 1), output: n.dy, of which the gradient of f is the sum; left out when its buffer is null.</param>
+    public abstract void NormalizeHeadsGradient(
+        HeadTensor y, ReadOnlySpan<float> factors, HeadTensor lengths, HeadTensor dy, HeadTensor along);
+
+    /// <summary>The gradient of y = act(GN(x) weight + bias). With z = x scale + shift, n = x inverse + offset the normalised value, dz = dy act'(z),
+    /// g = dz weight and means over a group of an image: dx = (g - mean(g) - n mean(g n)) inverse; dweight += sum dz n; dbias += sum dz.</summary>
+    /// <param name="x">(B, H, W, C).</param>
+    /// <param name="weight">(C).</param>
+    /// <param name="groups">Number of groups; divides C.</param>
+    /// <param name="scale">(B, C): what <see cref="GroupNorm"/> gives for weight and bias.</param>
+    /// <param name="shift">(B, C).</param>
+    /// <param name="inverse">(B, C): what it gives for weight 1 and bias 0.</param>
+    /// <param name="offset">(B, C).</param>
+    /// <param name="silu">Whether act is SiLU; otherwise it is the identity.</param>
+    /// <param name="dy">(B, H, W, C).</param>
+    /// <param name="dx">(B, H, W, C); left out when its buffer is null.</param>
+    /// <param name="add">Whether the gradient is added to <paramref name="dx"/>.</param>
+    /// <param name="dWeight">(C), added to.</param>
+    /// <param name="dBias">(C), added to.</param>
+    public abstract void GroupNormGradient(
+        FeatureMap x, ReadOnlySpan<float> weight, int groups, Matrix scale, Matrix shift, Matrix inverse, Matrix offset, bool silu,
+        FeatureMap dy, FeatureMap dx, bool add, Span<float> dWeight, Span<float> dBias);
+
     // ---- Convolution and normalisation of feature maps (Convolution.cs, GroupNorm.cs) ---------------------------------
 
     /// <summary>Copies the weights of a convolution into the order the kernels read.</summary>
     /// <param name="shape">Channels, kernel size, stride, and the sizes of map it will meet (they choose the algorithm).</param>
     /// <param name="weight">(outputs, inputs, k, k) as in the checkpoint.</param>
     /// <param name="bias">(outputs), or empty.</param>
+    /// <param name="reuse">A pack to overwrite, from this set and of the same shape; null allocates one.</param>
     /// <returns>The packed weights, usable with this set only.</returns>
-    public abstract PackedConvolution PackConvolution(in ConvolutionShape shape, ReadOnlySpan<float> weight, ReadOnlySpan<float> bias);
+    public abstract PackedConvolution PackConvolution(
+        in ConvolutionShape shape, ReadOnlySpan<float> weight, ReadOnlySpan<float> bias, PackedConvolution? reuse = null);
 
     /// <summary>y = conv(prologue(x)) + bias (+ residual). Zero padding applies after the prologue.</summary>
     /// <param name="x">(B, H, W, inputs).</param>

@@ -74,6 +74,27 @@ internal unsafe interface ILanes<TVector>
 
     /// <summary>Largest lane.</summary>
     static abstract float MaxOf(TVector a);
+
+    /// <summary>Writes the columns of a square block, as many rows as lanes, as rows.</summary>
+    static abstract void Transpose(float* source, nint stride, float* destination, nint destinationStride);
+}
+
+/// <summary>Square blocks turned over where no shuffles of a width are known.</summary>
+internal static unsafe class PlainLanes
+{
+    /// <summary>Writes the columns of a block of <paramref name="count"/> x <paramref name="count"/> values as rows, four rows at a time.</summary>
+    public static void Transpose(float* source, nint stride, float* destination, nint destinationStride, int count)
+    {
+        for (nint row = 0; row < count; row += 4)
+        {
+            float* a = source + row * stride;
+            for (nint column = 0; column < count; column++)
+            {
+                Vector128.Create(a[column], a[stride + column], a[2 * stride + column], a[3 * stride + column])
+                    .Store(destination + column * destinationStride + row);
+            }
+        }
+    }
 }
 
 internal readonly unsafe struct Lanes128 : ILanes<Vector128<float>>
@@ -151,6 +172,29 @@ internal readonly unsafe struct Lanes128 : ILanes<Vector128<float>>
         Vector128<float> pairs = Vector128.MaxNative(a, Vector128.Shuffle(a, Vector128.Create(2, 3, 0, 1)));
         return Vector128.MaxNative(pairs, Vector128.Shuffle(pairs, Vector128.Create(1, 0, 3, 2))).ToScalar();
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Transpose(float* source, nint stride, float* destination, nint destinationStride)
+    {
+        if (!Sse.IsSupported)
+        {
+            PlainLanes.Transpose(source, stride, destination, destinationStride, Count);
+            return;
+        }
+
+        Vector128<float> a = Vector128.Load(source);
+        Vector128<float> b = Vector128.Load(source + stride);
+        Vector128<float> c = Vector128.Load(source + 2 * stride);
+        Vector128<float> d = Vector128.Load(source + 3 * stride);
+        Vector128<float> ab = Sse.UnpackLow(a, b);
+        Vector128<float> cd = Sse.UnpackLow(c, d);
+        Sse.MoveLowToHigh(ab, cd).Store(destination);
+        Sse.MoveHighToLow(cd, ab).Store(destination + destinationStride);
+        ab = Sse.UnpackHigh(a, b);
+        cd = Sse.UnpackHigh(c, d);
+        Sse.MoveLowToHigh(ab, cd).Store(destination + 2 * destinationStride);
+        Sse.MoveHighToLow(cd, ab).Store(destination + 3 * destinationStride);
+    }
 }
 
 internal readonly unsafe struct Lanes256 : ILanes<Vector256<float>>
@@ -224,6 +268,47 @@ internal readonly unsafe struct Lanes256 : ILanes<Vector256<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxOf(Vector256<float> a) => Lanes128.MaxOf(Vector128.MaxNative(a.GetLower(), a.GetUpper()));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Transpose(float* source, nint stride, float* destination, nint destinationStride)
+    {
+        if (!Avx.IsSupported)
+        {
+            PlainLanes.Transpose(source, stride, destination, destinationStride, Count);
+            return;
+        }
+
+        // Halves of four rows each, as the columns of the block's quarters need them; then the halves are joined.
+        FourRows(source, stride, out Vector256<float> a0, out Vector256<float> a1, out Vector256<float> a2, out Vector256<float> a3);
+        FourRows(source + 4 * stride, stride, out Vector256<float> b0, out Vector256<float> b1, out Vector256<float> b2, out Vector256<float> b3);
+        Avx.Permute2x128(a0, b0, 0x20).Store(destination);
+        Avx.Permute2x128(a1, b1, 0x20).Store(destination + destinationStride);
+        Avx.Permute2x128(a2, b2, 0x20).Store(destination + 2 * destinationStride);
+        Avx.Permute2x128(a3, b3, 0x20).Store(destination + 3 * destinationStride);
+        Avx.Permute2x128(a0, b0, 0x31).Store(destination + 4 * destinationStride);
+        Avx.Permute2x128(a1, b1, 0x31).Store(destination + 5 * destinationStride);
+        Avx.Permute2x128(a2, b2, 0x31).Store(destination + 6 * destinationStride);
+        Avx.Permute2x128(a3, b3, 0x31).Store(destination + 7 * destinationStride);
+    }
+
+    /// <summary>Four rows: column i and column i + 4, four values each.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void FourRows(
+        float* source, nint stride, out Vector256<float> column0, out Vector256<float> column1, out Vector256<float> column2, out Vector256<float> column3)
+    {
+        Vector256<float> a = Vector256.Load(source);
+        Vector256<float> b = Vector256.Load(source + stride);
+        Vector256<float> c = Vector256.Load(source + 2 * stride);
+        Vector256<float> d = Vector256.Load(source + 3 * stride);
+        Vector256<double> ab = Avx.UnpackLow(a, b).AsDouble();
+        Vector256<double> cd = Avx.UnpackLow(c, d).AsDouble();
+        column0 = Avx.UnpackLow(ab, cd).AsSingle();
+        column1 = Avx.UnpackHigh(ab, cd).AsSingle();
+        ab = Avx.UnpackHigh(a, b).AsDouble();
+        cd = Avx.UnpackHigh(c, d).AsDouble();
+        column2 = Avx.UnpackLow(ab, cd).AsSingle();
+        column3 = Avx.UnpackHigh(ab, cd).AsSingle();
+    }
 }
 
 internal readonly unsafe struct Lanes512 : ILanes<Vector512<float>>
@@ -302,4 +387,56 @@ internal readonly unsafe struct Lanes512 : ILanes<Vector512<float>>
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxOf(Vector512<float> a) => Lanes256.MaxOf(Vector256.MaxNative(a.GetLower(), a.GetUpper()));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Transpose(float* source, nint stride, float* destination, nint destinationStride)
+    {
+        if (!Avx512F.IsSupported)
+        {
+            PlainLanes.Transpose(source, stride, destination, destinationStride, Count);
+            return;
+        }
+
+        FourRows(source, stride, out Vector512<float> a0, out Vector512<float> a1, out Vector512<float> a2, out Vector512<float> a3);
+        FourRows(source + 4 * stride, stride, out Vector512<float> b0, out Vector512<float> b1, out Vector512<float> b2, out Vector512<float> b3);
+        FourRows(source + 8 * stride, stride, out Vector512<float> c0, out Vector512<float> c1, out Vector512<float> c2, out Vector512<float> c3);
+        FourRows(source + 12 * stride, stride, out Vector512<float> d0, out Vector512<float> d1, out Vector512<float> d2, out Vector512<float> d3);
+        Join(a0, b0, c0, d0, destination, destinationStride);
+        Join(a1, b1, c1, d1, destination + destinationStride, destinationStride);
+        Join(a2, b2, c2, d2, destination + 2 * destinationStride, destinationStride);
+        Join(a3, b3, c3, d3, destination + 3 * destinationStride, destinationStride);
+    }
+
+    /// <summary>Four rows: columns i, i + 4, i + 8 and i + 12, four values each.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void FourRows(
+        float* source, nint stride, out Vector512<float> column0, out Vector512<float> column1, out Vector512<float> column2, out Vector512<float> column3)
+    {
+        Vector512<float> a = Vector512.Load(source);
+        Vector512<float> b = Vector512.Load(source + stride);
+        Vector512<float> c = Vector512.Load(source + 2 * stride);
+        Vector512<float> d = Vector512.Load(source + 3 * stride);
+        Vector512<double> ab = Avx512F.UnpackLow(a, b).AsDouble();
+        Vector512<double> cd = Avx512F.UnpackLow(c, d).AsDouble();
+        column0 = Avx512F.UnpackLow(ab, cd).AsSingle();
+        column1 = Avx512F.UnpackHigh(ab, cd).AsSingle();
+        ab = Avx512F.UnpackHigh(a, b).AsDouble();
+        cd = Avx512F.UnpackHigh(c, d).AsDouble();
+        column2 = Avx512F.UnpackLow(ab, cd).AsSingle();
+        column3 = Avx512F.UnpackHigh(ab, cd).AsSingle();
+    }
+
+    /// <summary>Columns i, i + 4, i + 8 and i + 12 from their four quarters.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Join(Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d, float* destination, nint stride)
+    {
+        Vector512<float> evenUpper = Avx512F.Shuffle4x128(a, b, 0x88);
+        Vector512<float> evenLower = Avx512F.Shuffle4x128(c, d, 0x88);
+        Vector512<float> oddUpper = Avx512F.Shuffle4x128(a, b, 0xdd);
+        Vector512<float> oddLower = Avx512F.Shuffle4x128(c, d, 0xdd);
+        Avx512F.Shuffle4x128(evenUpper, evenLower, 0x88).Store(destination);
+        Avx512F.Shuffle4x128(oddUpper, oddLower, 0x88).Store(destination + 4 * stride);
+        Avx512F.Shuffle4x128(evenUpper, evenLower, 0xdd).Store(destination + 8 * stride);
+        Avx512F.Shuffle4x128(oddUpper, oddLower, 0xdd).Store(destination + 12 * stride);
+    }
 }

@@ -23,6 +23,11 @@ public static unsafe class MonomialKernels
     private const int Lanes = 16;
     private const int TileSums = ColumnTile * FeatureTile * Lanes;
 
+    /// <summary>The number of columns that hold so many, in whole tiles.</summary>
+    /// <param name="columns">Number of columns.</param>
+    /// <returns>The next multiple of <see cref="ColumnTile"/>.</returns>
+    public static int WholeTiles(int columns) => (columns + ColumnTile - 1) / ColumnTile * ColumnTile;
+
     /// <summary>Copies rows into lanes: lanes[l, t] = rows[start + t, l]. Lanes beyond the last row become 0.</summary>
     /// <param name="rows">(N, d).</param>
     /// <param name="start">First row.</param>

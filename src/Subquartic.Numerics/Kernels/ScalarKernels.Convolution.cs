@@ -6,10 +6,12 @@ namespace Subquartic.Numerics.Kernels;
 
 internal sealed partial class ScalarKernels
 {
-    public override PackedConvolution PackConvolution(in ConvolutionShape shape, ReadOnlySpan<float> weight, ReadOnlySpan<float> bias)
+    public override PackedConvolution PackConvolution(
+        in ConvolutionShape shape, ReadOnlySpan<float> weight, ReadOnlySpan<float> bias, PackedConvolution? reuse = null)
     {
-        Check.ConvolutionWeights(shape, weight, bias);
-        var packed = new PackedConvolution(Name, shape, ConvolutionAlgorithm.Direct, weight.Length, bias);
+        Check.ConvolutionWeights(shape, weight, bias, reuse, this);
+        PackedConvolution packed = reuse ?? new PackedConvolution(Name, shape, ConvolutionAlgorithm.Direct, weight.Length);
+        packed.SetBias(bias);
         weight.CopyTo(packed.Weights.Span());
         return packed;
     }

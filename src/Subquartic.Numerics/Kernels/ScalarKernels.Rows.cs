@@ -78,9 +78,19 @@ internal sealed partial class ScalarKernels
         }
     }
 
-    public override void NormalizeHeads(HeadTensor x, ReadOnlySpan<float> factors, HeadTensor y)
+    public override void Gelu(ReadOnlySpan<float> x, Span<float> y)
     {
-        Check.NormalizeHeads(x, factors, y);
+        Check.SameLength(x, y);
+        for (int i = 0; i < x.Length; i++)
+        {
+            double u = Math.Sqrt(2 / Math.PI) * (x[i] + 0.044715 * x[i] * x[i] * x[i]);
+            y[i] = (float)(x[i] / (1 + Math.Exp(-2 * u)));
+        }
+    }
+
+    public override void NormalizeHeads(HeadTensor x, ReadOnlySpan<float> factors, HeadTensor y, HeadTensor lengths)
+    {
+        Check.NormalizeHeads(x, factors, y, lengths);
         for (int b = 0; b < x.Batch; b++)
         {
             for (int h = 0; h < x.Heads; h++)
@@ -94,7 +104,13 @@ internal sealed partial class ScalarKernels
                         sum += (double)value * value;
                     }
 
-                    double factor = (factors.IsEmpty ? 1.0 : factors[h]) / Math.Max(Math.Sqrt(sum), 1e-12);
+                    double length = Math.Max(Math.Sqrt(sum), 1e-12);
+                    double factor = (factors.IsEmpty ? 1.0 : factors[h]) / length;
+                    if (lengths.Buffer is not null)
+                    {
+                        lengths[b, h].Row(i)[0] = (float)length;
+                    }
+
                     Span<float> result = y[b, h].Row(i);
                     for (int j = 0; j < row.Length; j++)
                     {

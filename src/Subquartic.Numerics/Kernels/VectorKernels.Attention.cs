@@ -60,13 +60,28 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
 
     /// <summary>Copies rows of keys or values, extended to whole tiles: zeros behind the columns, which outputs nobody reads
     /// come from, and behind the last row that row again, which leaves the maximum as it is.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void CopyBlock(Matrix source, int start, int count, float* copy, int copyRows, int copyColumns)
     {
+        int columns = source.Columns;
         for (int i = 0; i < copyRows; i++, copy += copyColumns)
         {
-            var row = new Span<float>(copy, copyColumns);
-            source.Row(start + Math.Min(i, count - 1)).CopyTo(row);
-            row[source.Columns..].Clear();
+            float* row = source.Pointer + (nint)(start + Math.Min(i, count - 1)) * source.Stride;
+            int c = 0;
+            for (; c + TLanes.Count <= columns; c += TLanes.Count)
+            {
+                TLanes.Store(copy + c, TLanes.Load(row + c));
+            }
+
+            for (; c + 4 <= columns; c += 4)
+            {
+                Vector128.Load(row + c).Store(copy + c);
+            }
+
+            for (; c < copyColumns; c++)
+            {
+                copy[c] = c < columns ? row[c] : 0;
+            }
         }
     }
 

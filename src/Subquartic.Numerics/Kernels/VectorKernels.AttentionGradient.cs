@@ -5,12 +5,12 @@ using Subquartic.Numerics.Threading;
 
 namespace Subquartic.Numerics.Kernels;
 
-// The gradient of attention, in two sweeps over a head that share the tiles of the forward pass. In the first the lanes are queries: it finds
-// the weights' normalisers and the gradient of the queries. In the second the lanes are keys: it finds the gradients of keys and values from
-// weights computed again. A third layout would save one product of seven but would have to add across lanes.
+// The gradient of attention, on the tiles of the forward pass: the lanes are queries while weights, slopes and the gradient of the queries are
+// computed. The gradients of keys and values are sums over queries, which would have to add across lanes; instead weights and slopes are turned
+// over, block by block in registers, so that the lanes are keys. Computing them again in that layout would take two more products and exponentials.
 internal sealed unsafe partial class VectorKernels<TLanes, TVector>
 {
-    /// <summary>Scores and their gradients of a group in the first sweep, in values, stay below half of a 1 MB second-level cache.</summary>
+    /// <summary>Scores and their gradients of a group, in values, stay below half of a 1 MB second-level cache.</summary>
     private const int MaxGradientState = 128 * 1024;
 
     /// <summary>Exponents of two instead of e.</summary>
@@ -43,9 +43,11 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             int valueWidth = WholeTiles(values.Width);
             int vectors = Math.Clamp(MaxGradientState / (2 * s * TLanes.Count), 1, MaxGroupVectors);
             int lanes = vectors * TLanes.Count;
-            int block = Math.Max(s, KeyBlock);
+            int keyLanes = MaxGroupVectors * TLanes.Count;
+            int wholeKeys = CeilingDivide(keys.Rows, TLanes.Count) * TLanes.Count;
             using var scratch = Scratch.Rent(
-                (long)(l + s) * (width + valueWidth) + 2L * l + (long)lanes * (2 * block + 2 * (width + valueWidth) + 3));
+                (long)(l + s) * (width + valueWidth) + (long)wholeKeys * (width + valueWidth)
+                + (long)lanes * (2 * wholeKeys + 2 * width + valueWidth) + 2L * lanes * keyLanes + 2 * keyLanes);
             var work = new GradientWork
             {
                 Queries = queries.Rows,
@@ -57,11 +59,16 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             work.DOutput = work.Q + (long)l * width;
             work.K = work.DOutput + (long)l * valueWidth;
             work.V = work.K + (long)s * width;
-            work.LogSums = work.V + (long)s * valueWidth;
-            work.Inner = work.LogSums + l;
-            work.Scores = work.Inner + l;
-            work.Slopes = work.Scores + (long)lanes * block;
-            work.Lanes = work.Slopes + (long)lanes * block;
+            work.DKeys = work.V + (long)s * valueWidth;
+            work.DValues = work.DKeys + (long)wholeKeys * width;
+            work.Scores = work.DValues + (long)wholeKeys * valueWidth;
+            work.Slopes = work.Scores + (long)lanes * wholeKeys;
+            work.Lanes = work.Slopes + (long)lanes * wholeKeys;
+            work.Turned = work.Lanes + (long)lanes * (2 * width + valueWidth);
+            work.Ones = work.Turned + 2L * lanes * keyLanes;
+            work.Maximum = work.Ones + keyLanes;
+            new Span<float>(work.Ones, keyLanes).Fill(1);
+            new Span<float>(work.DKeys, wholeKeys * (width + valueWidth)).Clear();
             CopyBlock(queries[image, head], 0, queries.Rows, work.Q, l, width);
             CopyBlock(dOutput[image, head], 0, queries.Rows, work.DOutput, l, valueWidth);
             CopyBlock(keys[image, head], 0, keys.Rows, work.K, s, width);
@@ -78,20 +85,17 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             {
                 switch (Math.Min(vectors, CeilingDivide(queries.Rows - first, TLanes.Count)))
                 {
-                    case 1: QuerySweep<One>(work, first, scale, dQueries[image, head]); break;
-                    case 2: QuerySweep<Two>(work, first, scale, dQueries[image, head]); break;
-                    default: QuerySweep<Three>(work, first, scale, dQueries[image, head]); break;
+                    case 1: Sweep<One>(work, first, scale, dQueries[image, head]); break;
+                    case 2: Sweep<Two>(work, first, scale, dQueries[image, head]); break;
+                    default: Sweep<Three>(work, first, scale, dQueries[image, head]); break;
                 }
             }
 
-            for (int first = 0; first < keys.Rows; first += lanes)
+            for (int key = 0; key < keys.Rows; key += keyLanes)
             {
-                switch (Math.Min(vectors, CeilingDivide(keys.Rows - first, TLanes.Count)))
-                {
-                    case 1: KeySweep<One>(work, first, dKeys[image, head], dValues[image, head]); break;
-                    case 2: KeySweep<Two>(work, first, dKeys[image, head], dValues[image, head]); break;
-                    default: KeySweep<Three>(work, first, dKeys[image, head], dValues[image, head]); break;
-                }
+                int groupLanes = Math.Min(keyLanes, wholeKeys - key);
+                AddTransposed(work.DKeys + (long)key * width, groupLanes, key, 1 / Log2E, dKeys[image, head]);
+                AddTransposed(work.DValues + (long)key * valueWidth, groupLanes, key, 1, dValues[image, head]);
             }
         }
     }
@@ -112,27 +116,35 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         public float* K;
         public float* V;
 
-        /// <summary>Per query: log2 of the sum of its weights before normalisation, and D = sum_j P_j (dO.V_j).</summary>
-        public float* LogSums;
-        public float* Inner;
+        /// <summary>What is known of the gradients of keys (times log2(e)) and values, for every group of keys (columns, lanes).</summary>
+        public float* DKeys;
+        public float* DValues;
 
-        /// <summary>(rows, lanes) each; then operands and results of a group, transposed, and one row of ones.</summary>
+        /// <summary>Weights and slopes of a group of queries, (keys, lanes) each.</summary>
         public float* Scores;
         public float* Slopes;
+
+        /// <summary>Operands and results of a group of queries, transposed.</summary>
         public float* Lanes;
+
+        /// <summary>Weights, then slopes, of a group of queries against a group of keys, (queries, lanes of keys) each.</summary>
+        public float* Turned;
+
+        /// <summary>As many ones as a group has lanes; then room for the maxima of a group.</summary>
+        public float* Ones;
+        public float* Maximum;
     }
 
-    /// <summary>Lanes are queries: P and dS of a group against all keys, then dQ += scale dS K.</summary>
+    /// <summary>A group of queries against all keys: weights P and slopes dS, then dQ += scale dS K, dV += P^T dO and dK += scale dS^T Q.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void QuerySweep<TVectors>(in GradientWork work, int first, float scale, Matrix dQueries)
+    private static void Sweep<TVectors>(in GradientWork work, int first, float scale, Matrix dQueries)
         where TVectors : struct, ICount
     {
         int lanes = TVectors.Value * TLanes.Count;
         float* q = work.Lanes;
         float* dOutput = q + work.Width * lanes;
         float* dQ = dOutput + work.ValueWidth * lanes;
-        float* ones = dQ + work.Width * lanes;
-        float* maximum = ones + lanes;
+        float* maximum = work.Maximum;
         Transpose(work.Q, work.Width, first, work.Queries, lanes, q);
         Transpose(work.DOutput, work.ValueWidth, first, work.Queries, lanes, dOutput);
         new Span<float>(maximum, lanes).Fill(float.NegativeInfinity);
@@ -173,77 +185,50 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             for (int key = 0; key < work.Keys; key++, score += lanes, slope += lanes)
             {
                 TVector weight = TLanes.Multiply(TLanes.Load(score), inverse);
-                TLanes.Store(score, TLanes.Multiply(weight, TLanes.Subtract(TLanes.Load(slope), inner)));
-            }
-
-            TLanes.Store(ones + lane, sum);
-            TLanes.Store(maximum + lane, max);
-            for (int i = 0; i < TLanes.Count && first + lane + i < work.Queries; i++)
-            {
-                work.LogSums[first + lane + i] = maximum[lane + i] + MathF.Log2(ones[lane + i]);
-            }
-
-            // The row of sums is not needed any more: its place serves D, then the ones.
-            TLanes.Store(ones + lane, inner);
-            for (int i = 0; i < TLanes.Count && first + lane + i < work.Queries; i++)
-            {
-                work.Inner[first + lane + i] = ones[lane + i];
+                TLanes.Store(score, weight);
+                TLanes.Store(slope, TLanes.Multiply(weight, TLanes.Subtract(TLanes.Load(slope), inner)));
             }
         }
 
         new Span<float>(dQ, lanes * work.Width).Clear();
-        new Span<float>(ones, lanes).Fill(1);
-        AddProducts<TVectors>(work.K, work.Width, work.Scores, work.Keys, ones, dQ);
+        AddProducts<TVectors>(work.K, work.Width, work.Slopes, work.Keys, work.Ones, dQ);
         AddTransposed(dQ, lanes, first, scale, dQueries);
+
+        const int width = MaxGroupVectors;
+        for (int key = 0; key < work.Keys; key += width * TLanes.Count)
+        {
+            switch (Math.Min(width, CeilingDivide(work.Keys - key, TLanes.Count)))
+            {
+                case 1: AddToKeys<One>(work, first, lanes, key); break;
+                case 2: AddToKeys<Two>(work, first, lanes, key); break;
+                default: AddToKeys<Three>(work, first, lanes, key); break;
+            }
+        }
     }
 
-    /// <summary>Lanes are keys: P and dS of all queries against a group, then dV += P^T dO and dK += scale dS^T Q.</summary>
+    /// <summary>dV += P^T dO and dK += dS^T Q of a group of keys, from a group of queries. Lanes behind the last key hold no number in particular,
+    /// and nobody reads what becomes of them.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void KeySweep<TVectors>(in GradientWork work, int first, Matrix dKeys, Matrix dValues)
+    private static void AddToKeys<TVectors>(in GradientWork work, int first, int lanes, int key)
         where TVectors : struct, ICount
     {
-        int lanes = TVectors.Value * TLanes.Count;
-        float* k = work.Lanes;
-        float* v = k + work.Width * lanes;
-        float* dK = v + work.ValueWidth * lanes;
-        float* dV = dK + work.Width * lanes;
-        float* ones = dV + work.ValueWidth * lanes;
-        Transpose(work.K, work.Width, first, work.Keys, lanes, k);
-        Transpose(work.V, work.ValueWidth, first, work.Keys, lanes, v);
-        new Span<float>(dK, lanes * (work.Width + work.ValueWidth)).Clear();
-        new Span<float>(ones, lanes).Fill(1);
-        for (int start = 0; start < work.Queries; start += KeyBlock)
+        int keyLanes = TVectors.Value * TLanes.Count;
+        float* weights = work.Turned;
+        float* slopes = weights + lanes * keyLanes;
+        for (int j = 0; j < keyLanes; j += TLanes.Count)
         {
-            int count = Math.Min(KeyBlock, work.Queries - start);
-            for (int query = 0; query < count; query += AttentionTileRows)
+            nint source = (nint)(key + j) * lanes;
+            for (int i = 0; i < lanes; i += TLanes.Count)
             {
-                ScoreTile<TVectors>(
-                    work.Q + (nint)(start + query) * work.Width, work.Width, k, work.Width, false, work.Scores + (nint)query * lanes, null);
-                ScoreTile<TVectors>(
-                    work.DOutput + (nint)(start + query) * work.ValueWidth, work.ValueWidth, v, work.ValueWidth, false,
-                    work.Slopes + (nint)query * lanes, null);
+                TLanes.Transpose(work.Scores + source + i, lanes, weights + (nint)i * keyLanes + j, keyLanes);
+                TLanes.Transpose(work.Slopes + source + i, lanes, slopes + (nint)i * keyLanes + j, keyLanes);
             }
-
-            float* score = work.Scores;
-            float* slope = work.Slopes;
-            for (int query = start; query < start + count; query++)
-            {
-                TVector logSum = TLanes.Broadcast(work.LogSums[query]);
-                TVector inner = TLanes.Broadcast(work.Inner[query]);
-                for (int lane = 0; lane < lanes; lane += TLanes.Count, score += TLanes.Count, slope += TLanes.Count)
-                {
-                    TVector weight = VectorMath<TLanes, TVector>.Exp2(TLanes.Subtract(TLanes.Load(score), logSum));
-                    TLanes.Store(score, weight);
-                    TLanes.Store(slope, TLanes.Multiply(weight, TLanes.Subtract(TLanes.Load(slope), inner)));
-                }
-            }
-
-            AddProducts<TVectors>(work.DOutput + (nint)start * work.ValueWidth, work.ValueWidth, work.Scores, count, ones, dV);
-            AddProducts<TVectors>(work.Q + (nint)start * work.Width, work.Width, work.Slopes, count, ones, dK);
         }
 
-        AddTransposed(dK, lanes, first, 1 / Log2E, dKeys);
-        AddTransposed(dV, lanes, first, 1, dValues);
+        int count = Math.Min(lanes, work.Queries - first);
+        AddProducts<TVectors>(
+            work.DOutput + (nint)first * work.ValueWidth, work.ValueWidth, weights, count, work.Ones, work.DValues + (nint)key * work.ValueWidth);
+        AddProducts<TVectors>(work.Q + (nint)first * work.Width, work.Width, slopes, count, work.Ones, work.DKeys + (nint)key * work.Width);
     }
 
     /// <summary>sum^T (columns, lanes) += rows^T (columns, count) weights (count, lanes), block after block.</summary>
@@ -268,6 +253,16 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         for (int lane = 0; lane < lanes; lane += 4)
         {
             float* row0 = rows + (nint)Math.Min(first + lane, count - 1) * columns;
+            if (first + lane + 4 <= count)
+            {
+                for (int c = 0; c < columns; c += 4)
+                {
+                    Lanes128.Transpose(row0 + c, columns, target + (nint)c * lanes + lane, lanes);
+                }
+
+                continue;
+            }
+
             float* row1 = rows + (nint)Math.Min(first + lane + 1, count - 1) * columns;
             float* row2 = rows + (nint)Math.Min(first + lane + 2, count - 1) * columns;
             float* row3 = rows + (nint)Math.Min(first + lane + 3, count - 1) * columns;
@@ -283,20 +278,29 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void AddTransposed(float* source, int lanes, int first, float factor, Matrix target)
     {
-        for (int lane = 0; lane < lanes && first + lane < target.Rows; lane++)
+        float* block = stackalloc float[16];
+        Vector128<float> factors = Vector128.Create(factor);
+        for (int lane = 0; lane < lanes && first + lane < target.Rows; lane += 4)
         {
-            float* row = target.Pointer + (nint)(first + lane) * target.Stride;
-            float* column = source + lane;
+            float* rows = target.Pointer + (nint)(first + lane) * target.Stride;
+            int count = Math.Min(4, target.Rows - first - lane);
             int c = 0;
-            for (; c + 4 <= target.Columns; c += 4, column += 4 * lanes)
+            for (; c + 4 <= target.Columns; c += 4)
             {
-                Vector128<float> four = Vector128.Create(column[0], column[lanes], column[2 * lanes], column[3 * lanes]);
-                (Vector128.Load(row + c) + four * Vector128.Create(factor)).Store(row + c);
+                Lanes128.Transpose(source + (nint)c * lanes + lane, lanes, block, 4);
+                for (nint i = 0; i < count; i++)
+                {
+                    float* row = rows + i * target.Stride + c;
+                    (Vector128.Load(row) + Vector128.Load(block + 4 * i) * factors).Store(row);
+                }
             }
 
-            for (; c < target.Columns; c++, column += lanes)
+            for (; c < target.Columns; c++)
             {
-                row[c] += factor * *column;
+                for (nint i = 0; i < count; i++)
+                {
+                    rows[i * target.Stride + c] += factor * source[(nint)c * lanes + lane + i];
+                }
             }
         }
     }

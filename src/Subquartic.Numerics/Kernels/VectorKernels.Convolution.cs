@@ -9,24 +9,31 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     // About half a last-level cache.
     private const long CachedBytes = 16L << 20;
 
-    public override PackedConvolution PackConvolution(in ConvolutionShape shape, ReadOnlySpan<float> weight, ReadOnlySpan<float> bias)
+    // Inputs whose weights a task packs.
+    private const int InputsPerPackTask = 16;
+
+    public override PackedConvolution PackConvolution(
+        in ConvolutionShape shape, ReadOnlySpan<float> weight, ReadOnlySpan<float> bias, PackedConvolution? reuse = null)
     {
-        Check.ConvolutionWeights(shape, weight, bias);
+        Check.ConvolutionWeights(shape, weight, bias, reuse, this);
         int panels = DivideUp(shape.Outputs, GemmPanelWidth);
         long panelLength = (long)shape.Inputs * GemmPanelWidth;
         bool winograd = SuitsWinograd(shape);
         if (!winograd && shape.Outputs <= FewOutputs)
         {
-            return PackFewOutputs(shape, weight, bias);
+            PackedConvolution few = PackFewOutputs(shape, weight, reuse);
+            few.SetBias(bias);
+            return few;
         }
 
-        var packed = winograd
-            ? new PackedConvolution(Name, shape, ConvolutionAlgorithm.Winograd, WinogradPoints * panels * panelLength, bias)
-            : new PackedConvolution(Name, shape, ConvolutionAlgorithm.Direct, shape.Kernel * shape.Kernel * panels * panelLength, bias);
+        PackedConvolution packed = reuse ?? (winograd
+            ? new PackedConvolution(Name, shape, ConvolutionAlgorithm.Winograd, WinogradPoints * panels * panelLength)
+            : new PackedConvolution(Name, shape, ConvolutionAlgorithm.Direct, shape.Kernel * shape.Kernel * panels * panelLength));
+        packed.SetBias(bias);
         fixed (float* source = weight)
         {
-            var body = new PackPanelBody { Weight = source, Packed = packed };
-            Pool.Run(panels, ref body);
+            var body = new PackPanelBody { Weight = source, Packed = packed, Parts = DivideUp(shape.Inputs, InputsPerPackTask) };
+            Pool.Run(panels * body.Parts, ref body);
         }
 
         return packed;
@@ -220,21 +227,25 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         options.Residual.Buffer is null && y.Length * sizeof(float) >= CachedBytes
         && y.Channels % TLanes.Count == 0 && (nuint)y.Pointer % (nuint)(TLanes.Count * sizeof(float)) == 0;
 
-    /// <summary>Packs one panel of outputs; within it the outputs are the fast index, so that whole cache lines are written.</summary>
+    /// <summary>Packs some inputs of one panel of outputs; within it the outputs are the fast index, so that whole cache lines are written.</summary>
     private struct PackPanelBody : IParallelBody
     {
         public float* Weight;
         public PackedConvolution Packed;
+        public int Parts;
 
         public readonly void Invoke(int task)
         {
+            (int panel, int part) = Math.DivRem(task, Parts);
+            int first = part * InputsPerPackTask;
+            int end = Math.Min(Packed.Shape.Inputs, first + InputsPerPackTask);
             if (Packed.Algorithm == ConvolutionAlgorithm.Winograd)
             {
-                PackWinogradPanel(Packed, Weight, task);
+                PackWinogradPanel(Packed, Weight, panel, first, end);
             }
             else
             {
-                PackDirectPanel(Packed, Weight, task);
+                PackDirectPanel(Packed, Weight, panel, first, end);
             }
         }
     }

@@ -14,13 +14,13 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     private const int DirectDepth = 320;
 
     /// <summary>Weights as [panel][dy][dx][input][two vectors of outputs].</summary>
-    private static void PackDirectPanel(PackedConvolution packed, float* weight, int panel)
+    private static void PackDirectPanel(PackedConvolution packed, float* weight, int panel, int firstInput, int endInput)
     {
         ConvolutionShape shape = packed.Shape;
         int taps = shape.Kernel * shape.Kernel;
         int lanes = Math.Min(GemmPanelWidth, shape.Outputs - panel * GemmPanelWidth);
         float* target = packed.Weights.Pointer + (long)panel * taps * shape.Inputs * GemmPanelWidth;
-        for (int input = 0; input < shape.Inputs; input++)
+        for (int input = firstInput; input < endInput; input++)
         {
             for (int lane = 0; lane < lanes; lane++)
             {

@@ -10,12 +10,12 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     private const int FewOutputs = 4;
 
     /// <summary>Weights as [dy][part of a row of taps][output][one vector of (dx, input)], filled up with zeros.</summary>
-    private PackedConvolution PackFewOutputs(in ConvolutionShape shape, ReadOnlySpan<float> weight, ReadOnlySpan<float> bias)
+    private PackedConvolution PackFewOutputs(in ConvolutionShape shape, ReadOnlySpan<float> weight, PackedConvolution? reuse)
     {
         int run = shape.Kernel * shape.Inputs;
         int parts = DivideUp(run, TLanes.Count);
-        var packed = new PackedConvolution(
-            Name, shape, ConvolutionAlgorithm.Direct, (long)shape.Kernel * parts * FewOutputs * TLanes.Count, bias);
+        PackedConvolution packed = reuse
+            ?? new PackedConvolution(Name, shape, ConvolutionAlgorithm.Direct, (long)shape.Kernel * parts * FewOutputs * TLanes.Count);
         for (int o = 0; o < shape.Outputs; o++)
         {
             for (int dy = 0; dy < shape.Kernel; dy++)

@@ -17,6 +17,15 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             return;
         }
 
+        if (SuitsWinogradGradient(shape, dy))
+        {
+            WinogradWeightGradient(x, dy, shape, upsample, dWeight);
+            GC.KeepAlive(x.Buffer);
+            GC.KeepAlive(dy.Buffer);
+            GC.KeepAlive(dWeight.Buffer);
+            return;
+        }
+
         // The lanes run along the inputs, unless only the outputs fill all of them.
         bool swapped = shape.Inputs % GemmPanelWidth != 0 && shape.Outputs % GemmPanelWidth == 0;
         int rows = swapped ? shape.Inputs : shape.Outputs;

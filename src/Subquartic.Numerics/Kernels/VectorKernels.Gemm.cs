@@ -146,6 +146,26 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         private static void CopyColumns(float* source, nint stride, int columns, int width, int depth, float* destination)
         {
+            if (columns == GemmPanelWidth && width == GemmPanelWidth)
+            {
+                for (int k = 0; k < depth; k++, source += stride, destination += GemmPanelWidth)
+                {
+                    TLanes.Store(destination, TLanes.Load(source));
+                    TLanes.Store(destination + TLanes.Count, TLanes.Load(source + TLanes.Count));
+                }
+
+                return;
+            }
+
+            if (columns == width && width < TLanes.Count && stride >= TLanes.Count)
+            {
+                // Whole vectors: what they write too much, the next step overwrites; and what they read too much belongs to the next row.
+                for (; depth > 1 && depth * width >= TLanes.Count; depth--, source += stride, destination += width)
+                {
+                    TLanes.Store(destination, TLanes.Load(source));
+                }
+            }
+
             for (int k = 0; k < depth; k++, source += stride, destination += width)
             {
                 new ReadOnlySpan<float>(source, columns).CopyTo(new Span<float>(destination, columns));
@@ -162,15 +182,35 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             {
                 int end = Math.Min(depth, start + stretch);
                 int row = 0;
+                for (; row + TLanes.Count <= rows; row += TLanes.Count)
+                {
+                    int k = start;
+                    for (; k + TLanes.Count <= end; k += TLanes.Count)
+                    {
+                        TLanes.Transpose(source + (row * stride) + k, stride, destination + ((nint)k * width) + row, width);
+                    }
+
+                    for (; k < end; k++)
+                    {
+                        for (int i = row; i < row + TLanes.Count; i++)
+                        {
+                            destination[((nint)k * width) + i] = source[(i * stride) + k];
+                        }
+                    }
+                }
+
                 for (; row + 4 <= rows; row += 4)
                 {
-                    float* r0 = source + (row * stride);
-                    float* r1 = r0 + stride;
-                    float* r2 = r1 + stride;
-                    float* r3 = r2 + stride;
-                    for (nint k = start; k < end; k++)
+                    float* r = source + (row * stride);
+                    nint k = start;
+                    for (; k + 4 <= end; k += 4)
                     {
-                        Vector128.Store(Vector128.Create(r0[k], r1[k], r2[k], r3[k]), destination + (k * width) + row);
+                        Lanes128.Transpose(r + k, stride, destination + (k * width) + row, width);
+                    }
+
+                    for (; k < end; k++)
+                    {
+                        Vector128.Store(Vector128.Create(r[k], r[stride + k], r[(2 * stride) + k], r[(3 * stride) + k]), destination + (k * width) + row);
                     }
                 }
 
@@ -260,6 +300,11 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
                         // ones ask for lines that are there.
                         int part = tile - firstTile;
                         float* ahead = part < 2 ? next + ((nint)part * length * TLanes.Count) : block;
+                        if (depth + length == _depth)
+                        {
+                            _epilogue.Prefetch(_firstRow + row, height, panel * GemmPanelWidth);
+                        }
+
                         MultiplyTile<PackedPanel>(
                             height, a, 1, height, block, GemmPanelWidth, length, sum, GemmPanelWidth, depth > 0, ahead,
                             endTile - firstTile == 1 ? GemmPanelWidth : TLanes.Count);
@@ -298,10 +343,48 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             _gelu = options.Activation == Activation.GeluTanh;
         }
 
+        /// <summary>Asks for what <see cref="Store"/> will add to and overwrite, in time for the product to hide the way.</summary>
+        public void Prefetch(int firstRow, int rows, int firstColumn)
+        {
+            GemmOperand operand = _residual.Exists ? _residual : _c;
+            for (int row = firstRow; row < firstRow + rows; row++)
+            {
+                operand.Prefetch(row, firstColumn);
+            }
+        }
+
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
         public void Store(float* sums, int firstRow, int rows, int firstColumn)
         {
             int columns = Math.Min(GemmPanelWidth, _columns - firstColumn);
+            if (columns == GemmPanelWidth && !_gelu && !_gate.Exists)
+            {
+                // What training does most often, without a question in the loop.
+                TVector left = _bias.Exists ? _bias.Load(0, firstColumn, TLanes.Count) : TLanes.Zero;
+                TVector right = _bias.Exists ? _bias.Load(0, firstColumn + TLanes.Count, TLanes.Count) : TLanes.Zero;
+                if (_residual.Exists)
+                {
+                    for (int row = firstRow; row < firstRow + rows; row++, sums += GemmPanelWidth)
+                    {
+                        TVector a = TLanes.Add(TLanes.Add(TLanes.Load(sums), left), _residual.Load(row, firstColumn, TLanes.Count));
+                        TVector b = TLanes.Add(
+                            TLanes.Add(TLanes.Load(sums + TLanes.Count), right), _residual.Load(row, firstColumn + TLanes.Count, TLanes.Count));
+                        _c.Store(row, firstColumn, TLanes.Count, a);
+                        _c.Store(row, firstColumn + TLanes.Count, TLanes.Count, b);
+                    }
+                }
+                else
+                {
+                    for (int row = firstRow; row < firstRow + rows; row++, sums += GemmPanelWidth)
+                    {
+                        _c.Store(row, firstColumn, TLanes.Count, TLanes.Add(TLanes.Load(sums), left));
+                        _c.Store(row, firstColumn + TLanes.Count, TLanes.Count, TLanes.Add(TLanes.Load(sums + TLanes.Count), right));
+                    }
+                }
+
+                return;
+            }
+
             for (int row = firstRow; row < firstRow + rows; row++, sums += GemmPanelWidth)
             {
                 int gateRow = _gate.Exists ? row / _rowsPerGate : 0;
@@ -350,6 +433,14 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         }
 
         public bool Exists { get; }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Prefetch(int row, int column)
+        {
+            float* line = _pointer + (row * _stride) + column;
+            TLanes.Prefetch(line);
+            TLanes.Prefetch(line + TLanes.Count);
+        }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public TVector Load(int row, int column, int count)

@@ -42,13 +42,17 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
 
     public override void Silu(ReadOnlySpan<float> x, Span<float> y) => Map<SiluFunction>(x, y);
 
-    public override void NormalizeHeads(HeadTensor x, ReadOnlySpan<float> factors, HeadTensor y)
+    public override void Gelu(ReadOnlySpan<float> x, Span<float> y) => Map<GeluFunction>(x, y);
+
+    public override void NormalizeHeads(HeadTensor x, ReadOnlySpan<float> factors, HeadTensor y, HeadTensor lengths)
     {
-        Check.NormalizeHeads(x, factors, y);
+        Check.NormalizeHeads(x, factors, y, lengths);
         fixed (float* factor = factors)
         {
-            RunRows(x.Batch * x.Heads * x.Rows, x.Width, new NormalizeRow(x, factor, y));
+            RunRows(x.Batch * x.Heads * x.Rows, x.Width, new NormalizeRow(x, factor, y, lengths));
         }
+
+        GC.KeepAlive(lengths.Buffer);
 
         GC.KeepAlive(x.Buffer);
         GC.KeepAlive(y.Buffer);
@@ -86,6 +90,12 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public static TVector Invoke(TVector x) => VectorMath<TLanes, TVector>.Silu(x);
+    }
+
+    private readonly struct GeluFunction : IFunction
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public static TVector Invoke(TVector x) => VectorMath<TLanes, TVector>.GeluTanh(x);
     }
 
     /// <summary>Makes tasks of several rows.</summary>
@@ -201,7 +211,7 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         }
     }
 
-    private readonly struct NormalizeRow(HeadTensor x, float* factors, HeadTensor y) : IParallelBody
+    private readonly struct NormalizeRow(HeadTensor x, float* factors, HeadTensor y, HeadTensor lengths) : IParallelBody
     {
         private readonly float* _x = x.Buffer.Pointer + x.Offset;
         private readonly float* _y = y.Buffer.Pointer + y.Offset;
@@ -214,7 +224,13 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             float* destination = _y + (image * y.BatchStride) + (head * y.HeadStride) + ((nint)row * y.RowStride);
             double norm = Math.Sqrt(SumOf<SquaredDistance>(source, 0, x.Width));
             double factor = factors is null ? 1 : factors[head];
-            Multiply(source, (float)(factor / Math.Max(norm, 1e-12)), destination, x.Width);
+            norm = Math.Max(norm, 1e-12);
+            if (lengths.Buffer is not null)
+            {
+                lengths.Buffer.Pointer[lengths.Offset + (image * lengths.BatchStride) + (head * lengths.HeadStride) + ((nint)row * lengths.RowStride)] = (float)norm;
+            }
+
+            Multiply(source, (float)(factor / norm), destination, x.Width);
         }
     }
 

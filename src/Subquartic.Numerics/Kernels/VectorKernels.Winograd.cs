@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using Subquartic.Numerics.Tensors;
 using Subquartic.Numerics.Threading;
 
@@ -22,6 +23,10 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     // Below this the weights, four times the direct ones, cost more time to read and memory to hold than the products they save.
     private const int WinogradSmallestSide = 17;
 
+    // Unless they are so few (1 MB) that they stay in the second-level cache; then below this.
+    private const int WinogradSmallestCachedSide = 12;
+    private const int WinogradCachedWeights = 1 << 18;
+
     // With fewer channels the transforms outweigh the products.
     private const int WinogradFewestChannels = 32;
 
@@ -40,38 +45,58 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     private const double QScale = 1 / (2 * WinogradQ * WinogradQ * (WinogradQ * WinogradQ - WinogradP * WinogradP));
 
     private static bool SuitsWinograd(in ConvolutionShape shape) =>
-        shape.Kernel == 3 && shape.Stride == 1 && shape.ExpectedSide >= WinogradSmallestSide
+        shape.Kernel == 3 && shape.Stride == 1
+        && shape.ExpectedSide >= ((long)WinogradPoints * shape.Inputs * shape.Outputs <= WinogradCachedWeights ? WinogradSmallestCachedSide : WinogradSmallestSide)
         && shape.Inputs >= WinogradFewestChannels && shape.Outputs >= WinogradFewestChannels;
 
     /// <summary>Transformed weights as [point][panel][input][two vectors of outputs], computed in double precision.</summary>
-    private static void PackWinogradPanel(PackedConvolution packed, float* weight, int panel)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void PackWinogradPanel(PackedConvolution packed, float* weight, int panel, int firstInput, int endInput)
     {
         int inputs = packed.Shape.Inputs;
         int lanes = Math.Min(GemmPanelWidth, packed.Shape.Outputs - panel * GemmPanelWidth);
         long pointStride = (long)DivideUp(packed.Shape.Outputs, GemmPanelWidth) * inputs * GemmPanelWidth;
-        ReadOnlySpan<double> g = WeightTransform;
-        double* half = stackalloc double[6 * 3];
-        for (int input = 0; input < inputs; input++)
+
+        // Four outputs at once. Outputs that there are not have weights 0.
+        double* kernel = stackalloc double[9 * 4];
+        Vector256<double>* half = stackalloc Vector256<double>[6 * 3];
+        Vector256<double>* g = stackalloc Vector256<double>[6 * 3];
+        for (int i = 0; i < 18; i++)
         {
-            float* target = packed.Weights.Pointer + ((long)panel * inputs + input) * GemmPanelWidth;
-            for (int lane = 0; lane < lanes; lane++)
+            g[i] = Vector256.Create(WeightTransform[i]);
+        }
+
+        for (int input = firstInput; input < endInput; input++)
+        {
+            for (int first = 0; first < lanes; first += 4)
             {
-                float* kernel = weight + ((long)(panel * GemmPanelWidth + lane) * inputs + input) * 9;
-                for (int i = 0; i < 6; i++)
+                for (int lane = 0; lane < 4; lane++)
                 {
-                    for (int j = 0; j < 3; j++)
+                    float* taps = weight + ((long)(panel * GemmPanelWidth + first + lane) * inputs + input) * 9;
+                    for (int tap = 0; tap < 9; tap++)
                     {
-                        half[i * 3 + j] = g[i * 3] * kernel[j] + g[i * 3 + 1] * kernel[3 + j] + g[i * 3 + 2] * kernel[6 + j];
+                        kernel[tap * 4 + lane] = first + lane < lanes ? taps[tap] : 0;
                     }
                 }
 
-                for (int i = 0; i < 6; i++)
+                for (int j = 0; j < 3; j++)
                 {
-                    for (int j = 0; j < 6; j++)
+                    Vector256<double> top = Vector256.Load(kernel + j * 4);
+                    Vector256<double> middle = Vector256.Load(kernel + (3 + j) * 4);
+                    Vector256<double> bottom = Vector256.Load(kernel + (6 + j) * 4);
+                    for (int i = 0; i < 6; i++)
                     {
-                        target[(i * 6 + j) * pointStride + lane] =
-                            (float)(half[i * 3] * g[j * 3] + half[i * 3 + 1] * g[j * 3 + 1] + half[i * 3 + 2] * g[j * 3 + 2]);
+                        half[i * 3 + j] = g[i * 3] * top + g[i * 3 + 1] * middle + g[i * 3 + 2] * bottom;
                     }
+                }
+
+                float* target = packed.Weights.Pointer + ((long)panel * inputs + input) * GemmPanelWidth + first;
+                for (int point = 0; point < WinogradPoints; point++, target += pointStride)
+                {
+                    Vector256<double>* row = half + point / 6 * 3;
+                    Vector256<double>* column = g + point % 6 * 3;
+                    Vector256<double> sum = row[0] * column[0] + row[1] * column[1] + row[2] * column[2];
+                    Vector128.Narrow(sum.GetLower(), sum.GetUpper()).Store(target);
                 }
             }
         }

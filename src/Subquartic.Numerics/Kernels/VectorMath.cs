@@ -65,6 +65,28 @@ internal static unsafe class VectorMath<TLanes, TVector>
         return TLanes.Divide(x, TLanes.Add(TLanes.Broadcast(1f), Exp(TLanes.Multiply(x, factor))));
     }
 
+    /// <summary>The slope of <see cref="Silu"/>: s (1 + x (1 - s)) with s = 1 / (1 + exp(-x)); absolute error below 64 e, e = 2^-24.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector SiluSlope(TVector x)
+    {
+        TVector one = TLanes.Broadcast(1f);
+        TVector logistic = TLanes.Divide(one, TLanes.Add(one, Exp(TLanes.Subtract(TLanes.Zero, x))));
+        return TLanes.Multiply(logistic, TLanes.MultiplyAdd(x, TLanes.Subtract(one, logistic), one));
+    }
+
+    /// <summary>The slope of <see cref="GeluTanh"/>: s (1 + (1 - s) x v') with v = 2u, s = 1 / (1 + exp(-v)), v' = sqrt(8/pi) (1 + 0.134145 x^2);
+    /// absolute error below 64 e.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static TVector GeluTanhSlope(TVector x)
+    {
+        TVector one = TLanes.Broadcast(1f);
+        TVector square = TLanes.Multiply(x, x);
+        TVector argument = TLanes.Multiply(x, TLanes.MultiplyAdd(square, TLanes.Broadcast(-0.07135481f), TLanes.Broadcast(-1.5957691f)));
+        TVector logistic = TLanes.Divide(one, TLanes.Add(one, Exp(argument)));
+        TVector slope = TLanes.Multiply(x, TLanes.MultiplyAdd(square, TLanes.Broadcast(0.21406444f), TLanes.Broadcast(1.5957691f)));
+        return TLanes.Multiply(logistic, TLanes.MultiplyAdd(slope, TLanes.Subtract(one, logistic), one));
+    }
+
     /// <summary>Loads the first <paramref name="count"/> lanes; the others are 0. Reads nothing beyond them.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static TVector LoadFirst(float* source, int count)

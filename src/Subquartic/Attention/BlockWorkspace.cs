@@ -1,3 +1,4 @@
+using Subquartic.Criteria;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
 
@@ -15,6 +16,7 @@ internal sealed class BlockWorkspace : IDisposable
     private FloatBuffer _coefficients = new(0);
     private FloatBuffer _sums = new(0);
     private double[] _work = [];
+    private double[] _totals = [];
 
     /// <summary>Rows as they are, lane by lane (rows, T).</summary>
     public Span<float> Raw(int rows) => View(ref _raw, rows * T);
@@ -49,6 +51,40 @@ internal sealed class BlockWorkspace : IDisposable
         }
 
         return _work.AsSpan(0, rows * T);
+    }
+
+    /// <summary>Sums over many blocks, in double, cleared.</summary>
+    public double[] Totals(int length)
+    {
+        if (_totals.Length < length)
+        {
+            _totals = new double[length];
+        }
+
+        Array.Clear(_totals, 0, length);
+        return _totals;
+    }
+
+    /// <summary>Computes all monomials of the coordinates of a block.</summary>
+    public void Fill(MonomialBasis basis) => MonomialKernels.Fill(basis.Runs, Coordinates(basis.Width), Features(basis.Count));
+
+    /// <summary>totals[alpha, c] += the sum over a block of monomial alpha times value c: in float32 T/16 multiply-adds in each lane and 15 additions of lanes, in double beyond.</summary>
+    public void AddTo(Span<double> totals, int features, int columns)
+    {
+        Span<float> sums = Sums(MonomialKernels.SumsLength(features, columns));
+        sums.Clear();
+        MonomialKernels.Add(features, Features(features), columns, Values(columns), sums);
+        MonomialKernels.Join(sums, features, columns, totals);
+    }
+
+    /// <summary>For every token of a block the sum over alpha of monomial alpha times moments[alpha, c], in float32: (C, T), in the place of the values.</summary>
+    public Span<float> Evaluate(ReadOnlySpan<float> moments, int features, int columns)
+    {
+        Span<float> one = Coefficients(1);
+        one.Fill(1);
+        Span<float> result = Values(columns);
+        MonomialKernels.Evaluate(Features(features), [0, features], moments, columns, one, result);
+        return result;
     }
 
     public void Dispose()

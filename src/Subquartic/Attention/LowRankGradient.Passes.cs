@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
 
 namespace Subquartic.Attention;
@@ -6,7 +7,7 @@ namespace Subquartic.Attention;
 /// <content>The passes over the tokens: sums over keys forwards through the scales, sums over queries backwards.</content>
 internal sealed partial class LowRankGradient
 {
-    private const int Block = GradientWorkspace.Block;
+    private const int Block = MonomialKernels.Tokens;
 
     private double[] _inverse = [];
     private double[] _inner = [];
@@ -37,7 +38,7 @@ internal sealed partial class LowRankGradient
     public double Forward(Matrix output)
     {
         int columns = Columns(wide: false);
-        double[] sums = _work.Sums(Basis!.Count, columns);
+        double[] sums = _work.Totals(Basis!.Count * columns);
         int next = 0;
         foreach (AttentionSegment segment in _segments)
         {
@@ -89,7 +90,7 @@ internal sealed partial class LowRankGradient
         double none = variant == GradientVariant.OfAttention ? double.PositiveInfinity : double.NaN;
 
         int columns = Columns(wide: true);
-        double[] sums = _work.Sums(Basis!.Count, columns);
+        double[] sums = _work.Totals(Basis!.Count * columns);
         int next = 0;
         for (int s = 0; s < _segments.Count; s++)
         {
@@ -104,7 +105,7 @@ internal sealed partial class LowRankGradient
 
         double unit = ColumnUnit(gradient, out double boundUnit);
         columns = QueryColumns;
-        sums = _work.Sums(Basis.Count, columns);
+        sums = _work.Totals(Basis.Count * columns);
         double keyRemainder = 0, valueRemainder = 0;
         for (int s = _segments.Count - 1; s >= 0; s--)
         {
@@ -139,7 +140,7 @@ internal sealed partial class LowRankGradient
         {
             int count = Math.Min(Block, end - next);
             FillKeys(next, count);
-            Span<float> columns = _work.Columns(Columns(wide));
+            Span<float> columns = ClearedColumns(Columns(wide));
             for (int t = 0; t < count; t++)
             {
                 ReadOnlySpan<float> key = _keys.Row(next + t), value = _values.Row(next + t);
@@ -155,7 +156,7 @@ internal sealed partial class LowRankGradient
                 }
             }
 
-            _work.Add(Columns(wide), sums);
+            _work.AddTo(sums, Basis!.Count, Columns(wide));
         }
 
         next = end;
@@ -205,7 +206,7 @@ internal sealed partial class LowRankGradient
     {
         int width = _keys.Columns, valueWidth = _values.Columns, stride = width + 1;
         FillQueries(start, count);
-        Span<float> columns = _work.Columns(QueryColumns);
+        Span<float> columns = ClearedColumns(QueryColumns);
         int bounds = (valueWidth + 1) * stride;
         for (int t = 0; t < count; t++)
         {
@@ -232,7 +233,7 @@ internal sealed partial class LowRankGradient
             valueRemainder += eta * steepest;
         }
 
-        _work.Add(QueryColumns, sums);
+        _work.AddTo(sums, Basis!.Count, QueryColumns);
     }
 
     /// <summary>Steps 5 and 9: dV and dK of a block of keys.</summary>
@@ -242,7 +243,7 @@ internal sealed partial class LowRankGradient
     {
         int width = _keys.Columns, valueWidth = _values.Columns, stride = width + 1, bounds = (valueWidth + 1) * stride;
         FillKeys(start, count);
-        ReadOnlySpan<float> result = _work.Evaluate(_weighted, columns);
+        ReadOnlySpan<float> result = _work.Evaluate(_weighted, Basis!.Count, columns);
         double e = Combined(_largestBox), eta = Eta(_largestBox, HalfRange);
         double share = (1 + e) / (1 - e), inValue = (2 * e / (1 - e) * share) + (1.1 * eta), inKey = (((2 * e / (1 - e)) + Distance(_largestBox)) * share) + (2.1 * eta);
         for (int t = 0; t < count; t++)
@@ -309,7 +310,15 @@ internal sealed partial class LowRankGradient
     private ReadOnlySpan<float> EvaluateQueries(int start, int count, int columns)
     {
         FillQueries(start, count);
-        return _work.Evaluate(_weighted, columns);
+        return _work.Evaluate(_weighted, Basis!.Count, columns);
+    }
+
+    /// <summary>Columns of a block; tokens and columns beyond the last add nothing.</summary>
+    private Span<float> ClearedColumns(int columns)
+    {
+        Span<float> values = _work.Values(columns);
+        values.Clear();
+        return values;
     }
 
     /// <summary>Monomials of a block of keys.</summary>
@@ -317,6 +326,7 @@ internal sealed partial class LowRankGradient
     private void FillKeys(int start, int count)
     {
         Span<float> target = _work.Coordinates(_keys.Columns);
+        target.Clear();
         for (int t = 0; t < count; t++)
         {
             ReadOnlySpan<float> key = _keys.Row(start + t);
@@ -334,6 +344,7 @@ internal sealed partial class LowRankGradient
     private void FillQueries(int start, int count)
     {
         Span<float> target = _work.Coordinates(_keys.Columns);
+        target.Clear();
         for (int t = 0; t < count; t++)
         {
             ReadOnlySpan<float> query = _queries.Row(start + t);

@@ -1,4 +1,5 @@
 using Subquartic.Criteria;
+using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
 
 namespace Subquartic.Attention;
@@ -31,7 +32,7 @@ internal sealed partial class LowRankGradient : IDisposable
     private const int MaxDegree = 12;
     private const double UnitRoundoff = 1.0 / (1 << 24), Underflow = 1.0 / (1L << 60) / 256;
 
-    private readonly GradientWorkspace _work = new();
+    private readonly BlockWorkspace _work = new();
     private Matrix _queries;
     private Matrix _keys;
     private Matrix _values;
@@ -72,7 +73,7 @@ internal sealed partial class LowRankGradient : IDisposable
     public double ExactCost => _segments.Sum(s => (double)s.Queries * s.Keys) * ((4 * _keys.Columns) + (3 * _values.Columns));
 
     // Columns of sums over keys, [1 V] times [1 K] or 1, and over queries, [G r] times [1 Q] and two for the bounds; then zeros up to whole tiles.
-    private int QueryColumns => GradientWorkspace.Tiles(((_values.Columns + 1) * (_keys.Columns + 1)) + 2);
+    private int QueryColumns => MonomialKernels.WholeTiles(((_values.Columns + 1) * (_keys.Columns + 1)) + 2);
 
     /// <summary>Reads a head and measures what decides: centres, ranges, score bounds.</summary>
     /// <param name="queries">Q (L, c).</param>
@@ -168,12 +169,12 @@ internal sealed partial class LowRankGradient : IDisposable
             absolute = (absolute * box) + Math.Abs(_polynomial.Coefficients[k]);
         }
 
-        double roundings = (2 * _polynomial.Degree) + GradientWorkspace.Block + Basis!.Count + 16;
+        double roundings = (2 * _polynomial.Degree) + Block + Basis!.Count + 16;
         double gamma = roundings * UnitRoundoff / (1 - (roundings * UnitRoundoff));
         return gamma * absolute * Math.Exp(rho) / (1 - _polynomial.Error);
     }
 
-    private int Columns(bool wide) => GradientWorkspace.Tiles((_values.Columns + 1) * (wide ? _keys.Columns + 1 : 1));
+    private int Columns(bool wide) => MonomialKernels.WholeTiles((_values.Columns + 1) * (wide ? _keys.Columns + 1 : 1));
 
     private bool Centre()
     {

@@ -103,7 +103,7 @@ internal sealed partial class LowRankHead(KernelSet kernels, LowRankOptions opti
     public long MomentBytes => Absorbed == 0 ? 0 : (long)Basis!.Count * ColumnCount * sizeof(double);
 
     /// <summary>Columns of V, the column of weights, and zeros up to whole tiles.</summary>
-    private int ColumnCount => (_values.Columns + MonomialKernels.ColumnTile) / MonomialKernels.ColumnTile * MonomialKernels.ColumnTile;
+    private int ColumnCount => MonomialKernels.WholeTiles(_values.Columns + 1);
 
     private int KeyTasks => (_keys.Rows - _first + _taskTokens - 1) / _taskTokens;
 

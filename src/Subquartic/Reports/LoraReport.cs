@@ -54,7 +54,7 @@ public sealed record LoraRun(string Gradient, string Adapted, IReadOnlyList<doub
 /// <param name="Tolerance">Tolerance of the gradients, as in <see cref="LowRankTraining"/>.</param>
 /// <param name="Kernels">Kernel set.</param>
 /// <param name="Times">Rising n; one thread.</param>
-/// <param name="ExactExponent">Fitted exponent of exact time over tokens; 2 in theory.</param>
+/// <param name="ExactExponent">Exponent of exact time over tokens, fitted to the three largest sizes; 2 in theory.</param>
 /// <param name="LowRankExponent">That of polynomials; 1 in theory.</param>
 /// <param name="Crossing">Tokens at which both take as long, by interpolation; null when they do not cross.</param>
 /// <param name="PhaseTokens">Tokens of <paramref name="Phases"/>.</param>
@@ -113,7 +113,7 @@ public sealed record LoraReport(
 
         return new LoraReport(
             width, entry, tolerance, kernels.Name, times,
-            Timing.Slope(times, t => t.Tokens, t => t.ExactSeconds), Timing.Slope(times, t => t.Tokens, t => t.LowRankSeconds),
+            Timing.LateSlope(times, t => t.Tokens, t => t.ExactSeconds), Timing.LateSlope(times, t => t.Tokens, t => t.LowRankSeconds),
             CrossingOf(times), LoraProblem.Schedule(PhaseSide)[^1].Keys, phases, equal, LoraProblem.Schedule(ErrorSide)[^1].Keys, errors,
             LoraProblem.Schedule(TrainingSide)[^1].Keys, runs);
     }

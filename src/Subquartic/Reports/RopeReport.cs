@@ -35,7 +35,8 @@ public sealed record RelativeScalingPoint(
 /// <param name="Measured">Largest error of an output.</param>
 /// <param name="Bound">Its certificate.</param>
 /// <param name="GradientError">Largest error of an entry of a gradient, relative to the largest entry of that gradient.</param>
-public sealed record RelativeErrorRow(int Degree, double Terms, double Measured, double Bound, double GradientError);
+/// <param name="GradientShare">Largest error of an entry of a gradient over the certified bound of that gradient.</param>
+public sealed record RelativeErrorRow(int Degree, double Terms, double Measured, double Bound, double GradientError, double GradientShare);
 
 /// <summary>How many queries low-rank attention approximates as entries R = c sqrt(ln N) grow.</summary>
 /// <param name="C">c.</param>
@@ -268,16 +269,26 @@ public sealed record RopeReport(
                 continue;
             }
 
-            RelativeGradient gradient = fast.Gradient(input, upstream, out _);
-            double worst = new[] { (gradient.Queries, exact.Queries), (gradient.Keys, exact.Keys), (gradient.Values, exact.Values) }.Max(
-                pair => Difference(pair.Item1, pair.Item2) / pair.Item2.Cast<double>().Max(Math.Abs));
-            foreach ((double[] actual, double[] right) in gradient.Entries.Append(gradient.Bias).Zip(exact.Entries.Append(exact.Bias)))
+            RelativeGradient gradient = fast.Gradient(input, upstream, out RelativeGradientCertificate bounds);
+            double worst = 0, share = 0;
+            Compare(gradient.Queries.Cast<double>(), exact.Queries.Cast<double>(), bounds.Queries);
+            Compare(gradient.Keys.Cast<double>(), exact.Keys.Cast<double>(), bounds.Keys);
+            Compare(gradient.Values.Cast<double>(), exact.Values.Cast<double>(), bounds.Values);
+            Compare(gradient.Bias, exact.Bias, bounds.Bias);
+            foreach ((double[] actual, double[] right) in gradient.Entries.Zip(exact.Entries))
             {
-                worst = Math.Max(worst, actual.Zip(right, (x, y) => Math.Abs(x - y)).Max() / right.Max(Math.Abs));
+                Compare(actual, right, bounds.Entries);
             }
 
             yield return new RelativeErrorRow(
-                degree, Criteria.MonomialBasis.CountOf(input.Entries.Count, degree), Difference(output, expected), certificate.ErrorBound, worst);
+                degree, Criteria.MonomialBasis.CountOf(input.Entries.Count, degree), Difference(output, expected), certificate.ErrorBound, worst, share);
+
+            void Compare(IEnumerable<double> actual, IEnumerable<double> right, double bound)
+            {
+                double error = actual.Zip(right, (x, y) => Math.Abs(x - y)).Max();
+                worst = Math.Max(worst, error / right.Max(Math.Abs));
+                share = Math.Max(share, error / bound);
+            }
         }
     }
 

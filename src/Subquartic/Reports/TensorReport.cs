@@ -26,8 +26,8 @@ public sealed record TensorScalingPoint(
 /// <param name="Order">k.</param>
 /// <param name="ExactWork">k in theory.</param>
 /// <param name="FastWork">1 in theory.</param>
-/// <param name="ExactTime">Of seconds.</param>
-/// <param name="FastTime">Of seconds.</param>
+/// <param name="ExactTime">Of seconds, over the three largest sizes.</param>
+/// <param name="FastTime">Of seconds, over the three largest sizes.</param>
 public sealed record TensorExponents(int Order, double ExactWork, double FastWork, double ExactTime, double FastTime);
 
 /// <summary>Error over the degree, order 3.</summary>
@@ -101,7 +101,7 @@ public sealed partial record TensorReport(
         }
 
         TensorExponents[] exponents = [.. points.GroupBy(p => p.Order).Select(group => new TensorExponents(
-            group.Key, Slope(group, p => p.ExactWork), Slope(group, p => p.FastWork), Slope(group, p => p.ExactSeconds), Slope(group, p => p.FastSeconds)))];
+            group.Key, Slope(group, p => p.ExactWork), Slope(group, p => p.FastWork), Late(group, p => p.ExactSeconds), Late(group, p => p.FastSeconds)))];
         progress?.Invoke("errors and thresholds");
         TensorErrorRow[] errors = [.. MeasureErrors(kernels, 1), .. MeasureErrors(kernels, 2)];
         EntryThreshold[] thresholds = [.. s_orders.Select(order => EntryThreshold.Create(order, ThresholdTokens, DefaultWidth, ThresholdAccuracy))];
@@ -117,6 +117,18 @@ public sealed partial record TensorReport(
 
         static double Slope(IGrouping<int, TensorScalingPoint> group, Func<TensorScalingPoint, double> y) =>
             Timing.Slope([.. group], p => p.Tokens, y);
+
+        static double Late(IGrouping<int, TensorScalingPoint> group, Func<TensorScalingPoint, double> y) =>
+            Timing.LateSlope([.. group], p => p.Tokens, y);
+    }
+
+    /// <summary>From which size on the fast algorithm is the faster one at every size measured.</summary>
+    /// <param name="order">k.</param>
+    /// <returns>N, or null where it is not at the largest.</returns>
+    public int? FasterFrom(int order)
+    {
+        TensorScalingPoint[] late = [.. Points.Where(p => p.Order == order).Reverse().TakeWhile(p => p.Speedup > 1)];
+        return late.Length == 0 ? null : late[^1].Tokens;
     }
 
     /// <summary>The curves.</summary>

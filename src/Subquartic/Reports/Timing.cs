@@ -26,6 +26,9 @@ internal static class Timing
         return least.TotalSeconds;
     }
 
+    /// <summary>Slope over the last three points: the exponent of growth where starting the work no longer costs more than the work.</summary>
+    public static double LateSlope<T>(IReadOnlyCollection<T> points, Func<T, double> x, Func<T, double> y) => Slope([.. points.TakeLast(3)], x, y);
+
     /// <summary>Least-squares slope of log y over log x: the exponent of growth.</summary>
     public static double Slope<T>(IReadOnlyCollection<T> points, Func<T, double> x, Func<T, double> y)
     {

@@ -147,16 +147,28 @@ public sealed class AdamW : IDisposable
 
         public void Invoke(int task)
         {
-            double sum = 0;
-            if (parameters[task].Trainable)
+            sums[task] = parameters[task].Trainable ? SumOfSquares(parameters[task].Gradient.Span()) : 0;
+        }
+
+        private static double SumOfSquares(Span<float> values)
+        {
+            int vectors = values.Length / Vector<float>.Count;
+            Vector<double> low = Vector<double>.Zero;
+            Vector<double> high = Vector<double>.Zero;
+            foreach (Vector<float> some in MemoryMarshal.Cast<float, Vector<float>>(values)[..vectors])
             {
-                foreach (float value in parameters[task].Gradient.Span())
-                {
-                    sum += (double)value * value;
-                }
+                Vector.Widen(some, out Vector<double> first, out Vector<double> second);
+                low += first * first;
+                high += second * second;
             }
 
-            sums[task] = sum;
+            double sum = Vector.Sum(low + high);
+            foreach (float value in values[(vectors * Vector<float>.Count)..])
+            {
+                sum += (double)value * value;
+            }
+
+            return sum;
         }
     }
 

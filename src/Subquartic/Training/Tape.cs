@@ -1,6 +1,7 @@
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
 using Subquartic.Numerics.Threading;
+using Subquartic.Training.Operations;
 
 namespace Subquartic.Training;
 
@@ -43,7 +44,7 @@ public sealed class Variable
             if (_gradient.Buffer is null)
             {
                 _gradient = _tape.Take(Value.Rows, Value.Columns);
-                _gradient.Span().Clear();
+                _tape.Clear(_gradient);
             }
 
             return _gradient;
@@ -53,11 +54,37 @@ public sealed class Variable
     /// <summary>Whether a gradient has reached this value.</summary>
     public bool HasGradient => _gradient.Buffer is not null;
 
+    /// <summary>The gradient, for a backward pass that reaches every entry of it.</summary>
+    /// <param name="add">Whether something is there to add to; if not, the memory holds anything and is to be overwritten.</param>
+    /// <returns>(rows, columns).</returns>
+    internal Matrix GradientTarget(out bool add)
+    {
+        add = HasGradient;
+        return add ? _gradient : _gradient = _tape.Take(Value.Rows, Value.Columns);
+    }
+
+    /// <summary>Takes over the memory of another gradient of the same shape, which nobody reads afterwards.</summary>
+    /// <param name="gradient">The gradient.</param>
+    /// <returns>False when there is something to add to already.</returns>
+    internal bool Adopt(Matrix gradient)
+    {
+        if (HasGradient)
+        {
+            return false;
+        }
+
+        _gradient = gradient;
+        return true;
+    }
+
     /// <summary>The value as a feature map.</summary>
     public FeatureMap Map => new(Value.Buffer, Value.Offset, Batch, Height, Width, Value.Columns);
 
     /// <summary>The gradient as a feature map.</summary>
-    public FeatureMap GradientMap => new(Gradient.Buffer, Gradient.Offset, Batch, Height, Width, Value.Columns);
+    public FeatureMap GradientMap => AsMap(Gradient);
+
+    /// <summary>A matrix of the shape of the value as a feature map.</summary>
+    internal FeatureMap AsMap(Matrix matrix) => new(matrix.Buffer, matrix.Offset, Batch, Height, Width, Value.Columns);
 }
 
 /// <summary>Reverse-mode differentiation: operations compute forward at once and leave behind what computes their gradient; <see cref="Backward"/>
@@ -112,6 +139,14 @@ public sealed class Tape : IDisposable
         Matrix matrix = _blocks[_block].Matrix(rows, columns, _used);
         _used += length;
         return matrix;
+    }
+
+    /// <summary>Sets memory of this step to zero, on all threads.</summary>
+    internal void Clear(Matrix matrix)
+    {
+        const int block = 1 << 16;
+        int length = matrix.Rows * matrix.Columns;
+        Kernels.Pool.For((length + block - 1) / block, task => matrix.Buffer.Span(matrix.Offset + (long)task * block, Math.Min(block, length - task * block)).Clear());
     }
 
     /// <summary>A new value of an operation, to be filled by it.</summary>
@@ -176,6 +211,7 @@ public sealed class Tape : IDisposable
     internal PackedConvolution Packed(Parameter weight, Parameter? bias, in ConvolutionShape shape, bool flipped)
     {
         int version = weight.Version + (bias?.Version ?? 0);
+        PackedConvolution? reuse = null;
         if (_convolutions.TryGetValue((weight, flipped), out (int Version, PackedConvolution Pack) entry))
         {
             if (entry.Version == version)
@@ -183,32 +219,36 @@ public sealed class Tape : IDisposable
                 return entry.Pack;
             }
 
-            entry.Pack.Dispose();
+            // A weight may meet maps of several sizes, which choose how it is packed.
+            reuse = entry.Pack.Shape == shape ? entry.Pack : null;
+            if (reuse is null)
+            {
+                entry.Pack.Dispose();
+            }
         }
 
         PackedConvolution pack;
         if (flipped)
         {
             using Scratch scratch = Scratch.Rent(weight.Value.Length);
-            Span<float> turned = scratch.Buffer.Span(0, (int)weight.Value.Length);
-            ReadOnlySpan<float> source = weight.Value.Span();
-            int taps = shape.Kernel * shape.Kernel;
-            for (int o = 0; o < shape.Inputs; o++)
+            FloatBuffer turned = scratch.Buffer;
+            int length = (int)weight.Value.Length;
+            (int inputs, int outputs, int taps) = (shape.Inputs, shape.Outputs, shape.Kernel * shape.Kernel);
+            Kernels.Pool.For(outputs, i =>
             {
-                for (int i = 0; i < shape.Outputs; i++)
+                Span<float> target = turned.Span((long)i * inputs * taps, inputs * taps);
+                for (int o = 0; o < inputs; o++)
                 {
-                    for (int t = 0; t < taps; t++)
-                    {
-                        turned[(i * shape.Inputs + o) * taps + t] = source[(o * shape.Outputs + i) * taps + taps - 1 - t];
-                    }
+                    Span<float> kernel = target.Slice(o * taps, taps);
+                    weight.Value.Span((o * outputs + i) * taps, taps).CopyTo(kernel);
+                    kernel.Reverse();
                 }
-            }
-
-            pack = Kernels.PackConvolution(shape, turned, []);
+            });
+            pack = Kernels.PackConvolution(shape, turned.Span(0, length), [], reuse);
         }
         else
         {
-            pack = Kernels.PackConvolution(shape, weight.Value.Span(), bias is null ? [] : bias.Value.Span());
+            pack = Kernels.PackConvolution(shape, weight.Value.Span(), bias is null ? [] : bias.Value.Span(), reuse);
         }
 
         _convolutions[(weight, flipped)] = (version, pack);

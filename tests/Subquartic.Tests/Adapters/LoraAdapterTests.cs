@@ -5,6 +5,7 @@ using Subquartic.Generation;
 using Subquartic.Models;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
+using Subquartic.Tests.Training;
 using Subquartic.Training;
 
 namespace Subquartic.Tests.Adapters;
@@ -13,16 +14,13 @@ namespace Subquartic.Tests.Adapters;
 public sealed class LoraAdapterTests : IDisposable
 {
     private static readonly ScaleSchedule Scales = ScaleSchedule.Square(1, 2, 3);
-    private static readonly VarConfig Config = new()
+    private static readonly VarConfig Config = SmallModels.Transformer with
     {
-        Depth = 2,
-        Width = 24,
         Heads = 3,
         HiddenWidth = 40,
         Classes = 5,
         Vocabulary = 30,
         CodeChannels = 6,
-        AttentionL2Norm = true,
         SharedAdaLn = false,
         Scales = Scales,
     };

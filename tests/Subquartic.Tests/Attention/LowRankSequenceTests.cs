@@ -24,17 +24,11 @@ public sealed class LowRankSequenceTests : IDisposable
         var options = new LowRankOptions { Tolerance = 1e-2, OnlyWhenFaster = false, Reductions = Plain with { QueryCentring = false, RowPolynomials = false } };
         using var strategy = new LowRankAttention(_kernels, options);
         using LowRankSequence sequence = strategy.CreateSequence();
-        using var output = new FloatBuffer(2L * k.Rows * ValueWidth);
-        foreach ((int start, int count) in Steps())
+        Run(sequence, strategy, q, k, v, (certificate, difference) =>
         {
-            AttentionInput input = Input(q, k, v, start, count);
-            HeadTensor stepwise = HeadTensor.Interleaved(output.Matrix(count, ValueWidth), 1, 1);
-            HeadTensor atOnce = HeadTensor.Interleaved(output.Matrix(count, ValueWidth, (long)k.Rows * ValueWidth), 1, 1);
-            Certificate certificate = sequence.Attend(input, stepwise);
-            strategy.Attend(input, atOnce);
             Assert.Equal(AttentionPath.LowRank, certificate.Path);
-            Assert.InRange(Difference(stepwise, atOnce), 0, 1e-6); // values of at most 1: rounding alone
-        }
+            Assert.InRange(difference, 0, 1e-6); // values of at most 1: rounding alone
+        });
 
         Assert.Equal((k.Rows, 0), (sequence.FeaturizedKeys, sequence.Translations));
         Assert.Equal(MonomialBasis.CountOf(Width, strategy.Diagnosis.Degree) * 6 * sizeof(double), sequence.MomentBytes); // three values, a weight, two of padding
@@ -46,17 +40,11 @@ public sealed class LowRankSequenceTests : IDisposable
         using FloatBuffer memory = Draw(scale => 0.35f * scale, out Matrix q, out Matrix k, out Matrix v);
         using var strategy = new LowRankAttention(_kernels, new LowRankOptions { Tolerance = 1e-2, OnlyWhenFaster = false, Reductions = Plain });
         using LowRankSequence sequence = strategy.CreateSequence();
-        using var output = new FloatBuffer(2L * k.Rows * ValueWidth);
-        foreach ((int start, int count) in Steps())
+        Run(sequence, new ReferenceAttention(), q, k, v, (certificate, difference) =>
         {
-            AttentionInput input = Input(q, k, v, start, count);
-            HeadTensor fast = HeadTensor.Interleaved(output.Matrix(count, ValueWidth), 1, 1);
-            HeadTensor judge = HeadTensor.Interleaved(output.Matrix(count, ValueWidth, (long)k.Rows * ValueWidth), 1, 1);
-            Certificate certificate = sequence.Attend(input, fast);
-            new ReferenceAttention().Attend(input, judge);
-            Assert.InRange(Difference(fast, judge), 0, certificate.ErrorBound + 1e-7); // the judge's result is rounded to float32
+            AssertCertified(certificate, difference);
             Assert.InRange(certificate.ErrorBound, 0, 0.021);
-        }
+        });
 
         Assert.True(sequence.Translations > 0);
         Assert.Equal(k.Rows, sequence.FeaturizedKeys);
@@ -68,19 +56,10 @@ public sealed class LowRankSequenceTests : IDisposable
         using FloatBuffer memory = Draw(scale => scale == 4 ? 40 : 0, out Matrix q, out Matrix k, out Matrix v);
         using var strategy = new LowRankAttention(_kernels, new LowRankOptions { Tolerance = 1e-2, OnlyWhenFaster = false, Reductions = Plain });
         using LowRankSequence sequence = strategy.CreateSequence();
-        using var output = new FloatBuffer(2L * k.Rows * ValueWidth);
         for (int turn = 0; turn < 2; turn++)
         {
             sequence.Clear();
-            foreach ((int start, int count) in Steps())
-            {
-                AttentionInput input = Input(q, k, v, start, count);
-                HeadTensor fast = HeadTensor.Interleaved(output.Matrix(count, ValueWidth), 1, 1);
-                HeadTensor judge = HeadTensor.Interleaved(output.Matrix(count, ValueWidth, (long)k.Rows * ValueWidth), 1, 1);
-                Certificate certificate = sequence.Attend(input, fast);
-                new ReferenceAttention().Attend(input, judge);
-                Assert.InRange(Difference(fast, judge), 0, certificate.ErrorBound + 1e-7);
-            }
+            Run(sequence, new ReferenceAttention(), q, k, v, AssertCertified);
 
             // All keys but those of the last scale, then all of them if the last call found a polynomial.
             Assert.InRange(sequence.FeaturizedKeys, (turn + 1) * (k.Rows - Scales[^1]), (turn + 1) * (2 * k.Rows - Scales[^1]));
@@ -98,16 +77,7 @@ public sealed class LowRankSequenceTests : IDisposable
 
         using var strategy = new LowRankAttention(_kernels, new LowRankOptions { Tolerance = 1e-2, OnlyWhenFaster = false, Reductions = Plain });
         using LowRankSequence sequence = strategy.CreateSequence();
-        using var output = new FloatBuffer(2L * k.Rows * ValueWidth);
-        foreach ((int start, int count) in Steps())
-        {
-            AttentionInput input = Input(q, k, v, start, count);
-            HeadTensor fast = HeadTensor.Interleaved(output.Matrix(count, ValueWidth), 1, 1);
-            HeadTensor judge = HeadTensor.Interleaved(output.Matrix(count, ValueWidth, (long)k.Rows * ValueWidth), 1, 1);
-            Certificate certificate = sequence.Attend(input, fast);
-            new ReferenceAttention().Attend(input, judge);
-            Assert.InRange(Difference(fast, judge), 0, certificate.ErrorBound + 1e-7);
-        }
+        Run(sequence, new ReferenceAttention(), q, k, v, AssertCertified);
     }
 
     [Fact]
@@ -145,6 +115,24 @@ public sealed class LowRankSequenceTests : IDisposable
     public void Dispose() => _kernels.Pool.Dispose();
 
     private static IEnumerable<(int Start, int Count)> Steps() => Scales.Select((count, i) => (Scales[..i].Sum(), count));
+
+    /// <summary>Attends scale by scale, with a sequence and with a strategy that sees every call for itself; hands out certificates and largest differences.</summary>
+    private static void Run(LowRankSequence sequence, IAttention judge, Matrix q, Matrix k, Matrix v, Action<Certificate, double> check)
+    {
+        using var output = new FloatBuffer(2L * k.Rows * ValueWidth);
+        foreach ((int start, int count) in Steps())
+        {
+            AttentionInput input = Input(q, k, v, start, count);
+            HeadTensor stepwise = HeadTensor.Interleaved(output.Matrix(count, ValueWidth), 1, 1);
+            HeadTensor atOnce = HeadTensor.Interleaved(output.Matrix(count, ValueWidth, (long)k.Rows * ValueWidth), 1, 1);
+            Certificate certificate = sequence.Attend(input, stepwise);
+            judge.Attend(input, atOnce);
+            check(certificate, Difference(stepwise, atOnce));
+        }
+    }
+
+    // The judge's result is rounded to float32.
+    private static void AssertCertified(Certificate certificate, double difference) => Assert.InRange(difference, 0, certificate.ErrorBound + 1e-7);
 
     private static AttentionInput Input(Matrix q, Matrix k, Matrix v, int start, int count) => new(
         HeadTensor.Interleaved(q.SliceRows(start, count), 1, 1), HeadTensor.Interleaved(k.SliceRows(0, start + count), 1, 1),

@@ -60,7 +60,9 @@ public sealed class ConvolutionTests
     {
         KernelSet kernels = Sets.Get(width, 1);
         Assert.Equal(ConvolutionAlgorithm.Winograd, Algorithm(new(32, 32, 3, 1, WinogradSide)));
-        Assert.Equal(ConvolutionAlgorithm.Direct, Algorithm(new(32, 32, 3, 1, 16)));
+        Assert.Equal(ConvolutionAlgorithm.Winograd, Algorithm(new(64, 64, 3, 1, 16)));
+        Assert.Equal(ConvolutionAlgorithm.Direct, Algorithm(new(64, 64, 3, 1, 8)));
+        Assert.Equal(ConvolutionAlgorithm.Direct, Algorithm(new(160, 160, 3, 1, 16)));
         Assert.Equal(ConvolutionAlgorithm.Direct, Algorithm(new(32, 32, 3)));
         Assert.Equal(ConvolutionAlgorithm.Direct, Algorithm(new(32, 3, 3, 1, WinogradSide)));
         Assert.Equal(ConvolutionAlgorithm.Direct, Algorithm(new(32, 32, 3, 2, WinogradSide)));

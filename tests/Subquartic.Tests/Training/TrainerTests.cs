@@ -13,7 +13,8 @@ namespace Subquartic.Tests.Training;
 
 public sealed class TrainerTests : IDisposable
 {
-    private static readonly ScaleSchedule Scales = ScaleSchedule.Square(1, 2, 4);
+    private static readonly VarConfig TransformerConfig = SmallModels.Transformer;
+    private static readonly ScaleSchedule Scales = TransformerConfig.Scales;
     private static readonly VqVaeConfig AutoencoderConfig = new()
     {
         Vocabulary = 24,
@@ -22,20 +23,6 @@ public sealed class TrainerTests : IDisposable
         ChannelMultipliers = [1, 1, 2],
         ResidualBlocks = 1,
         SharedPhi = 2,
-    };
-
-    private static readonly VarConfig TransformerConfig = new()
-    {
-        Depth = 2,
-        Width = 24,
-        Heads = 2,
-        HiddenWidth = 48,
-        Classes = 16,
-        Vocabulary = 24,
-        CodeChannels = 8,
-        AttentionL2Norm = true,
-        SharedAdaLn = true,
-        Scales = Scales,
     };
 
     private readonly string _folder = Directory.CreateTempSubdirectory("subquartic-training").FullName;

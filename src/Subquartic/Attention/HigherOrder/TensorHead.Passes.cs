@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Runtime.CompilerServices;
+using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
 using Subquartic.Numerics.Threading;
 
@@ -9,13 +10,13 @@ namespace Subquartic.Attention.HigherOrder;
 /// gradients: keys stand with their values, queries with the upstream gradient and -r over the denominator.</content>
 internal sealed partial class TensorHead
 {
-    private const int Block = 128;
+    private const int Block = MonomialKernels.Tokens;
     private const int Chunk = 1024;
 
     // A pass over the queries, where a set of keys is meant otherwise.
     private const int Queries = -1;
 
-    private readonly ConcurrentBag<LowRankWorkspace> _workspaces = [];
+    private readonly ConcurrentBag<BlockWorkspace> _workspaces = [];
     private double[][] _moments = [];
     private double[] _parts = [];
     private float[] _weights = [];
@@ -30,13 +31,13 @@ internal sealed partial class TensorHead
     /// <summary>Coordinates beside each value column: the constant, and all of them for gradients.</summary>
     private int Coordinates => _withGradient ? _basis.Width + 1 : 1;
 
-    private int ColumnCount => (((_input.ValueWidth + 1) * Coordinates) + MonomialSums.Tile - 1) / MonomialSums.Tile * MonomialSums.Tile;
+    private int ColumnCount => MonomialKernels.WholeTiles((_input.ValueWidth + 1) * Coordinates);
 
     private int Length => _basis.Count * ColumnCount;
 
     public void Dispose()
     {
-        while (_workspaces.TryTake(out LowRankWorkspace? work))
+        while (_workspaces.TryTake(out BlockWorkspace? work))
         {
             work.Dispose();
         }
@@ -171,10 +172,9 @@ internal sealed partial class TensorHead
     }
 
     /// <summary>Coordinates of a block of tokens; those behind the last are 0.</summary>
-    private Matrix Read(int source, int start, int count, LowRankWorkspace work)
+    private Span<float> Read(int source, int start, int count, BlockWorkspace work)
     {
-        Matrix coordinates = work.Coordinates(_basis.Width, Block);
-        Span<float> transposed = coordinates.Span();
+        Span<float> transposed = work.Coordinates(_basis.Width);
         transposed.Clear();
         for (int t = 0; t < count; t++)
         {
@@ -188,22 +188,20 @@ internal sealed partial class TensorHead
             }
         }
 
-        return coordinates;
+        return transposed;
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void SumChunk(int source, int chunk, LowRankWorkspace work)
+    private void SumChunk(int source, int chunk, BlockWorkspace work)
     {
         int columns = ColumnCount, coordinateCount = Coordinates, width = _input.ValueWidth;
-        double[] sums = work.Sums(Length);
+        double[] sums = work.Totals(Length);
         int end = Math.Min(Tokens(source), (chunk + 1) * Chunk);
         for (int start = chunk * Chunk; start < end; start += Block)
         {
             int count = Math.Min(Block, end - start);
-            Matrix coordinates = Read(source, start, count, work);
-            ReadOnlySpan<float> x = coordinates.Span();
-            Matrix values = work.Values(columns, Block);
-            Span<float> target = values.Span();
+            ReadOnlySpan<float> x = Read(source, start, count, work);
+            Span<float> target = work.Values(columns);
             target.Clear(); // tokens and columns beyond the last add nothing
             for (int t = 0; t < count; t++)
             {
@@ -220,7 +218,8 @@ internal sealed partial class TensorHead
                 }
             }
 
-            MonomialSums.Add(work.Features(_basis, coordinates), values, sums);
+            work.Fill(_basis);
+            work.AddTo(sums, _basis.Count, columns);
         }
 
         sums.AsSpan(0, Length).CopyTo(_parts.AsSpan(chunk * Length));
@@ -239,25 +238,25 @@ internal sealed partial class TensorHead
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void EvaluateBlock(int source, int block, LowRankWorkspace work)
+    private void EvaluateBlock(int source, int block, BlockWorkspace work)
     {
         int start = block * Block, count = Math.Min(Block, Tokens(source) - start);
-        Matrix coordinates = Read(source, start, count, work);
-        Matrix result = work.Values(ColumnCount, Block);
-        MonomialSums.Evaluate(work.Features(_basis, coordinates), _weights.AsSpan(0, Length), result);
+        Read(source, start, count, work);
+        work.Fill(_basis);
+        ReadOnlySpan<float> result = work.Evaluate(_weights.AsSpan(0, Length), _basis.Count, ColumnCount);
         for (int t = 0; t < count; t++)
         {
             if (source != Queries)
             {
-                AddKey(source, start + t, result.Span()[t..]);
+                AddKey(source, start + t, result[t..]);
             }
             else if (_withGradient)
             {
-                AddQuery(start + t, result.Span()[t..]);
+                AddQuery(start + t, result[t..]);
             }
             else
             {
-                Write(start + t, result.Span()[t..]);
+                Write(start + t, result[t..]);
             }
         }
     }
@@ -345,7 +344,7 @@ internal sealed partial class TensorHead
     {
         public void Invoke(int task)
         {
-            LowRankWorkspace work = head._workspaces.TryTake(out LowRankWorkspace? free) ? free : new LowRankWorkspace();
+            BlockWorkspace work = head._workspaces.TryTake(out BlockWorkspace? free) ? free : new BlockWorkspace();
             if (sums)
             {
                 head.SumChunk(source, task, work);

@@ -66,10 +66,10 @@ public sealed partial class FourierRelativeAttention
             return ReferenceRelativeAttention.Attend(input);
         }
 
-        double[,] output = Sum(input, terms!, out double[] denominators, out double bound);
+        RelativeSums sums = Sum(input, terms!);
         MultiplyAdds = terms!.Transform.MultiplyAdds + ((double)tokens * terms.Basis.Count * (input.ValueWidth + 6));
-        certificate = new Certificate(bound, AttentionPath.LowRank, terms.Description, 1, 0, denominators.Length, 0);
-        return output;
+        certificate = new Certificate(sums.Bound, AttentionPath.LowRank, terms.Description, 1, 0, tokens, 0);
+        return sums.Output;
     }
 
     /// <summary>Chooses the polynomial; returns why not, or null.</summary>
@@ -113,10 +113,9 @@ public sealed partial class FourierRelativeAttention
         return null;
     }
 
-    private static double[,] Sum(RelativeInput input, RelativeTerms terms, out double[] denominators, out double bound)
+    private static RelativeSums Sum(RelativeInput input, RelativeTerms terms)
     {
         int tokens = input.Tokens, columns = input.ValueWidth;
-        var output = new double[tokens, columns];
         var errors = new double[columns + 1, tokens];
         var sums = new double[columns + 1][];
         double[][] x = [.. Enumerable.Range(0, columns + 1).Select(_ => new double[tokens])], y = [.. x.Select(_ => new double[tokens])];
@@ -136,7 +135,7 @@ public sealed partial class FourierRelativeAttention
                 }
             }
 
-            double norm = Math.Sqrt(terms.Distances[alpha].Sum(w => w * w)) * terms.Transform.ErrorFactor * Math.Abs(terms.Coefficients[alpha]);
+            double norm = Norm(terms.Distances[alpha]) * terms.Transform.ErrorFactor * Math.Abs(terms.Coefficients[alpha]);
             for (int c = 0; c <= columns; c += 2)
             {
                 bool pair = c < columns;
@@ -153,11 +152,15 @@ public sealed partial class FourierRelativeAttention
             }
         }
 
-        denominators = sums[columns];
-        double roundings = ((3 * terms.Basis.Degree) + terms.Basis.Count + 16) * UnitRoundoff;
-        double gamma = roundings / (1 - roundings) * terms.Polynomial.EvaluateAbsolute(terms.Box);
-        double weights = Math.Tanh((2 * UnitRoundoff * terms.Box) + (Math.Atanh(terms.Polynomial.Error) / 2));
-        bound = 0;
+        double gamma = Gamma((3 * terms.Basis.Degree) + terms.Basis.Count + 16) * terms.Polynomial.EvaluateAbsolute(terms.Box);
+        var result = new RelativeSums(
+            new double[tokens, columns], sums[columns], new double[tokens, columns], new double[tokens], new double[columns], new double[columns],
+            Math.Tanh((2 * UnitRoundoff * terms.Box) + (Math.Atanh(terms.Polynomial.Error) / 2)));
+        for (int i = 0; i < tokens; i++)
+        {
+            result.DenominatorErrors[i] = (errors[columns, i] * 1.01) + (gamma * terms.BiasMass(i));
+        }
+
         for (int c = 0; c < columns; c++)
         {
             (double low, double high) = (double.PositiveInfinity, double.NegativeInfinity);
@@ -167,18 +170,36 @@ public sealed partial class FourierRelativeAttention
             }
 
             double largest = Math.Max(Math.Abs(low), Math.Abs(high));
+            (result.Ranges[c], result.Maxima[c]) = (high - low, largest);
             for (int i = 0; i < tokens; i++)
             {
-                output[i, c] = sums[c][i] / denominators[i];
-                double mass = gamma * terms.BiasMass(i);
-                double denominator = (errors[columns, i] * 1.01) + mass;
-                double numerator = (errors[c, i] * 1.01) + (mass * largest);
-                double left = denominators[i] - denominator;
-                double row = ((high - low) * weights) + ((numerator + (largest * denominator)) / left) + (2 * UnitRoundoff * largest);
-                bound = left > 0 ? Math.Max(bound, row) : double.PositiveInfinity;
+                result.Output[i, c] = sums[c][i] / sums[columns][i];
+                double numerator = (errors[c, i] * 1.01) + (gamma * terms.BiasMass(i) * largest);
+                double left = sums[columns][i] - result.DenominatorErrors[i];
+                result.OutputErrors[i, c] = left > 0 ? ((numerator + (largest * result.DenominatorErrors[i])) / left) + (2 * UnitRoundoff * largest) : double.PositiveInfinity;
             }
         }
 
-        return output;
+        return result;
+    }
+
+    private static double Gamma(double roundings) => roundings * UnitRoundoff / (1 - (roundings * UnitRoundoff));
+
+    private static double Norm(double[] x) => Math.Sqrt(x.Sum(value => value * value));
+
+    /// <summary>What the passes over the terms found.</summary>
+    /// <param name="Output">O~ (N, d_v).</param>
+    /// <param name="Denominators">D~, N numbers.</param>
+    /// <param name="OutputErrors">What rounding may have done to the outputs, (N, d_v).</param>
+    /// <param name="DenominatorErrors">Ed.</param>
+    /// <param name="Ranges">range_c.</param>
+    /// <param name="Maxima">V_c.</param>
+    /// <param name="Distance">Largest total variation between approximate and true weights.</param>
+    private sealed record RelativeSums(
+        double[,] Output, double[] Denominators, double[,] OutputErrors, double[] DenominatorErrors, double[] Ranges, double[] Maxima, double Distance)
+    {
+        /// <summary>The certificate of the output.</summary>
+        public double Bound => Enumerable.Range(0, Ranges.Length)
+            .Max(c => Enumerable.Range(0, Denominators.Length).Max(i => OutputErrors[i, c]) + (Ranges[c] * Distance));
     }
 }

@@ -1,6 +1,5 @@
 using System.Numerics.Tensors;
 using Subquartic.Numerics.Tensors;
-using Subquartic.Numerics.Threading;
 
 namespace Subquartic.Training.Operations;
 
@@ -26,42 +25,14 @@ public static class AdaLnOperation
         Variable y = tape.New(x.Value.Rows, width, x.NeedsGradient || modulation.NeedsGradient);
         tape.Kernels.LayerNormModulate(x.Value, scale, Chunk(modulation.Value, shiftChunk, width), rows, epsilon, y.Value);
 
-        // With g = dy (1 + scale) and n the normalised row: dx = (g - mean(g) - n mean(g n)) / deviation;
-        // dscale = sum over the image's rows of dy n;  dshift = sum of dy.
         tape.Record(y, () =>
         {
-            Matrix dx = x.NeedsGradient ? x.Gradient : default;
-            Matrix dModulation = modulation.NeedsGradient ? modulation.Gradient : default;
-            tape.Kernels.Pool.For(images, image =>
-            {
-                using Scratch scratch = Scratch.Rent(2 * width);
-                Span<float> normed = scratch.Buffer.Span(0, width);
-                Span<float> g = scratch.Buffer.Span(width, width);
-                ReadOnlySpan<float> factor = scale.Row(image);
-                for (int i = image * rows; i < (image + 1) * rows; i++)
-                {
-                    ReadOnlySpan<float> dy = y.Gradient.Row(i);
-                    float inverse = Normalize(x.Value.Row(i), epsilon, normed);
-                    if (dModulation.Buffer is not null)
-                    {
-                        Span<float> dScale = Chunk(dModulation, scaleChunk, width).Row(image);
-                        TensorPrimitives.MultiplyAdd(dy, normed, dScale, dScale);
-                        Span<float> dShift = Chunk(dModulation, shiftChunk, width).Row(image);
-                        TensorPrimitives.Add(dShift, dy, dShift);
-                    }
-
-                    if (dx.Buffer is not null)
-                    {
-                        TensorPrimitives.MultiplyAdd(dy, factor, dy, g);
-                        float mean = TensorPrimitives.Sum(g) / width;
-                        float along = TensorPrimitives.Dot(g, normed) / width;
-                        Span<float> target = dx.Row(i);
-                        TensorPrimitives.Subtract(g, mean, g);
-                        TensorPrimitives.MultiplyAdd(normed, -along, g, g);
-                        TensorPrimitives.MultiplyAdd(g, inverse, target, target);
-                    }
-                }
-            });
+            bool add = false;
+            Matrix dx = x.NeedsGradient ? x.GradientTarget(out add) : default;
+            bool steered = modulation.NeedsGradient;
+            tape.Kernels.LayerNormGradient(
+                x.Value, scale, rows, epsilon, y.Gradient, dx, add,
+                steered ? Chunk(modulation.Gradient, scaleChunk, width) : default, steered ? Chunk(modulation.Gradient, shiftChunk, width) : default);
         });
         return y;
     }
@@ -89,17 +60,21 @@ public static class AdaLnOperation
         });
         tape.Record(y, () =>
         {
-            tape.Accumulate(x, y.Gradient);
-            Matrix dBranch = branch.NeedsGradient ? branch.Gradient : default;
+            bool add = false;
+            Matrix dBranch = branch.NeedsGradient ? branch.GradientTarget(out add) : default;
             Matrix dGate = modulation.NeedsGradient ? Chunk(modulation.Gradient, gateChunk, width) : default;
             tape.Kernels.Pool.For(images, image =>
             {
                 for (int i = image * rows; i < (image + 1) * rows; i++)
                 {
                     ReadOnlySpan<float> dy = y.Gradient.Row(i);
-                    if (dBranch.Buffer is not null)
+                    if (add)
                     {
                         TensorPrimitives.MultiplyAdd(dy, gate.Row(image), dBranch.Row(i), dBranch.Row(i));
+                    }
+                    else if (dBranch.Buffer is not null)
+                    {
+                        TensorPrimitives.Multiply(dy, gate.Row(image), dBranch.Row(i));
                     }
 
                     if (dGate.Buffer is not null)
@@ -108,6 +83,7 @@ public static class AdaLnOperation
                     }
                 }
             });
+            tape.PassOn(y, x);
         });
         return y;
     }
@@ -127,23 +103,15 @@ public static class AdaLnOperation
 
         tape.Record(y, () =>
         {
-            tape.Accumulate(x, y.Gradient);
             if (offset.Trainable)
             {
-                tape.AddRows(y.Gradient, offset.Gradient.Span());
+                tape.Kernels.AddRows(y.Gradient, offset.Gradient.Span());
             }
+
+            tape.PassOn(y, x);
         });
         return y;
     }
 
     private static Matrix Chunk(Matrix modulation, int chunk, int width) => modulation.SliceColumns(chunk * width, width);
-
-    /// <summary>Writes (x - mean) / deviation and returns 1 / deviation.</summary>
-    private static float Normalize(ReadOnlySpan<float> x, float epsilon, Span<float> normed)
-    {
-        TensorPrimitives.Subtract(x, TensorPrimitives.Sum(x) / x.Length, normed);
-        float inverse = 1 / MathF.Sqrt((TensorPrimitives.SumOfSquares<float>(normed) / x.Length) + epsilon);
-        TensorPrimitives.Multiply(normed, inverse, normed);
-        return inverse;
-    }
 }

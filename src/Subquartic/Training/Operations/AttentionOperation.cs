@@ -2,7 +2,6 @@ using System.Numerics.Tensors;
 using Subquartic.Attention;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
-using Subquartic.Numerics.Threading;
 
 namespace Subquartic.Training.Operations;
 
@@ -68,88 +67,65 @@ public static class AttentionOperation
     public static Variable PrepareHeads(
         this Tape tape, Variable qkv, Parameter queryBias, Parameter valueBias, Parameter? logFactors, int heads, double limit)
     {
+        KernelSet kernels = tape.Kernels;
+        int rows = qkv.Value.Rows;
         int width = qkv.Value.Columns / 3;
-        int headWidth = width / heads;
         float[] factors = [.. Enumerable.Range(0, heads).Select(h => logFactors is null ? 1 : (float)Math.Exp(Math.Min(logFactors.Value.Span()[h], Math.Log(limit))))];
-        Variable y = tape.New(qkv.Value.Rows, 3 * width, needsGradient: true);
-        tape.Kernels.Pool.For(qkv.Value.Rows, i =>
+        Variable y = tape.New(rows, 3 * width, needsGradient: true);
+        kernels.Pool.For(rows, i =>
         {
             ReadOnlySpan<float> x = qkv.Value.Row(i);
             Span<float> row = y.Value.Row(i);
             TensorPrimitives.Add(x[..width], queryBias.Value.Span(), row[..width]);
             x[width..(2 * width)].CopyTo(row[width..]);
             TensorPrimitives.Add(x[(2 * width)..], valueBias.Value.Span(), row[(2 * width)..]);
-            for (int h = 0; logFactors is not null && h < 2 * heads; h++)
-            {
-                Span<float> head = row.Slice(h * headWidth, headWidth);
-                TensorPrimitives.Multiply(head, (h < heads ? factors[h] : 1) / Length(head), head);
-            }
         });
+        HeadTensor queryLengths = default;
+        HeadTensor keyLengths = default;
+        if (logFactors is not null)
+        {
+            queryLengths = HeadTensor.Interleaved(tape.Take(rows, heads), 1, heads);
+            keyLengths = HeadTensor.Interleaved(tape.Take(rows, heads), 1, heads);
+            kernels.NormalizeHeads(Third(y.Value, 0, 1, heads), factors, Third(y.Value, 0, 1, heads), queryLengths);
+            kernels.NormalizeHeads(Third(y.Value, 1, 1, heads), [], Third(y.Value, 1, 1, heads), keyLengths);
+        }
+
         tape.Record(y, () =>
         {
-            // y = f x / |x|: with n = x / |x|, dx = (f / |x|) (dy - n (n.dy)) and df = n.dy; f = exp(l), so dl = f df below the limit.
-            int rows = qkv.Value.Rows;
-            var along = new float[logFactors is null ? 0 : rows * heads];
-            Matrix dx = qkv.Gradient;
-            tape.Kernels.Pool.For(rows, i =>
+            if (logFactors is not null)
             {
-                Span<float> dy = y.Gradient.Row(i);
-                for (int h = 0; logFactors is not null && h < 2 * heads; h++)
+                // The factors are f = exp(l), so dl = f df below the limit.
+                Matrix along = tape.Take(rows, heads);
+                kernels.NormalizeHeadsGradient(
+                    Third(y.Value, 0, 1, heads), factors, queryLengths, Third(y.Gradient, 0, 1, heads), HeadTensor.Interleaved(along, 1, heads));
+                kernels.NormalizeHeadsGradient(Third(y.Value, 1, 1, heads), [], keyLengths, Third(y.Gradient, 1, 1, heads), default);
+                if (logFactors.Trainable)
                 {
-                    float factor = h < heads ? factors[h] : 1;
-                    Span<float> gradient = dy.Slice(h * headWidth, headWidth);
-                    ReadOnlySpan<float> scaled = y.Value.Row(i).Slice(h * headWidth, headWidth);
-                    ReadOnlySpan<float> x = qkv.Value.Row(i).Slice(h * headWidth, headWidth);
-                    float inner = TensorPrimitives.Dot<float>(gradient, scaled) / factor;
-                    float length = h < heads ? Length(x, queryBias.Value.Span().Slice(h * headWidth, headWidth)) : Length(x);
-                    TensorPrimitives.MultiplyAdd(scaled, -inner / factor, gradient, gradient);
-                    TensorPrimitives.Multiply(gradient, factor / length, gradient);
-                    if (h < heads)
+                    Matrix sums = tape.Take(1, heads);
+                    sums.Span().Clear();
+                    kernels.AddRows(along, sums.Span());
+                    for (int h = 0; h < heads; h++)
                     {
-                        along[(i * heads) + h] = inner;
+                        logFactors.Gradient.Span()[h] += logFactors.Value.Span()[h] <= Math.Log(limit) ? sums.Span()[h] * factors[h] : 0;
                     }
                 }
+            }
 
-                TensorPrimitives.Add(dx.Row(i), dy, dx.Row(i));
-            });
             if (queryBias.Trainable)
             {
-                tape.AddRows(y.Gradient.SliceColumns(0, width), queryBias.Gradient.Span());
+                kernels.AddRows(y.Gradient.SliceColumns(0, width), queryBias.Gradient.Span());
             }
 
             if (valueBias.Trainable)
             {
-                tape.AddRows(y.Gradient.SliceColumns(2 * width, width), valueBias.Gradient.Span());
+                kernels.AddRows(y.Gradient.SliceColumns(2 * width, width), valueBias.Gradient.Span());
             }
 
-            for (int h = 0; logFactors is { Trainable: true } && h < heads; h++)
-            {
-                double sum = 0;
-                for (int i = 0; i < rows; i++)
-                {
-                    sum += along[(i * heads) + h];
-                }
-
-                logFactors.Gradient.Span()[h] += logFactors.Value.Span()[h] <= Math.Log(limit) ? (float)(sum * factors[h]) : 0;
-            }
+            tape.PassOn(y, qkv);
         });
         return y;
     }
 
     private static HeadTensor Third(Matrix qkv, int third, int images, int heads) =>
         HeadTensor.Interleaved(qkv.SliceColumns(third * (qkv.Columns / 3), qkv.Columns / 3), images, heads);
-
-    private static float Length(ReadOnlySpan<float> x) => Math.Max(MathF.Sqrt(TensorPrimitives.SumOfSquares(x)), 1e-12f);
-
-    private static float Length(ReadOnlySpan<float> x, ReadOnlySpan<float> bias)
-    {
-        float sum = 0;
-        for (int c = 0; c < x.Length; c++)
-        {
-            float value = x[c] + bias[c];
-            sum += value * value;
-        }
-
-        return Math.Max(MathF.Sqrt(sum), 1e-12f);
-    }
 }

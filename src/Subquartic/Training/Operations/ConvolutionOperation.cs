@@ -40,7 +40,7 @@ public static class ConvolutionOperation
 
             if (bias is { Trainable: true })
             {
-                tape.AddRows(y.Gradient, bias.Gradient.Span());
+                kernels.AddRows(y.Gradient, bias.Gradient.Span());
             }
         });
         return y;
@@ -61,46 +61,45 @@ public static class ConvolutionOperation
         if (shape.Stride == 2)
         {
             FeatureMap wide = spread.Buffer.FeatureMap(x.Batch, height, width, shape.Outputs);
-            wide.Span().Clear();
-            for (int b = 0; b < x.Batch; b++)
+            FeatureMap narrow = dy;
+            kernels.Pool.For(x.Batch * height, line =>
             {
-                for (int row = 0; row < dy.Height; row++)
+                (int b, int row) = Math.DivRem(line, height);
+                wide.Buffer.Span(wide.Offset + (long)line * width * wide.Channels, width * wide.Channels).Clear();
+                for (int column = 0; row % 2 == 1 && row / 2 < narrow.Height && column < narrow.Width; column++)
                 {
-                    for (int column = 0; column < dy.Width; column++)
-                    {
-                        Pixel(dy, b, row, column).CopyTo(Pixel(wide, b, 2 * row + 1, 2 * column + 1));
-                    }
+                    narrow.Pixel(b, row / 2, column).CopyTo(wide.Pixel(b, row, 2 * column + 1));
                 }
-            }
-
+            });
             dy = wide;
         }
 
-        FeatureMap dx = x.GradientMap;
+        FeatureMap dx = x.AsMap(x.GradientTarget(out bool add));
         if (!upsample)
         {
-            kernels.Convolve(dy, pack, dx, new ConvolutionOptions { Residual = dx });
+            kernels.Convolve(dy, pack, dx, new ConvolutionOptions { Residual = add ? dx : default });
             return;
         }
 
         using Scratch large = Scratch.Rent((long)x.Batch * height * width * shape.Inputs);
         FeatureMap repeated = large.Buffer.FeatureMap(x.Batch, height, width, shape.Inputs);
         kernels.Convolve(dy, pack, repeated);
-        kernels.Pool.For(x.Batch * height, line =>
+        kernels.Pool.For(x.Batch * x.Height, line =>
         {
-            int b = line / height;
-            int row = line % height / 2;
-
-            // Both lines of a pair add to the same target: the even one does the work of both.
-            for (int column = 0; line % 2 == 0 && column < width; column++)
+            (int b, int row) = Math.DivRem(line, x.Height);
+            for (int column = 0; column < x.Width; column++)
             {
-                Span<float> target = Pixel(dx, b, row, column / 2);
-                TensorPrimitives.Add(target, Pixel(repeated, b, 2 * row, column), target);
-                TensorPrimitives.Add(target, Pixel(repeated, b, 2 * row + 1, column), target);
+                // Four neighbours came from one pixel.
+                Span<float> upper = repeated.Pixel(b, 2 * row, 2 * column);
+                TensorPrimitives.Add(upper, repeated.Pixel(b, 2 * row, 2 * column + 1), upper);
+                TensorPrimitives.Add(upper, repeated.Pixel(b, 2 * row + 1, 2 * column), upper);
+                Span<float> target = dx.Pixel(b, row, column);
+                TensorPrimitives.Add(upper, repeated.Pixel(b, 2 * row + 1, 2 * column + 1), add ? upper : target);
+                if (add)
+                {
+                    TensorPrimitives.Add(target, upper, target);
+                }
             }
         });
     }
-
-    private static Span<float> Pixel(FeatureMap map, int image, int row, int column) =>
-        map.Buffer.Span(map.Offset + (((long)image * map.Height + row) * map.Width + column) * map.Channels, map.Channels);
 }

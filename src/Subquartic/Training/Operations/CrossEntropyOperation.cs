@@ -33,7 +33,8 @@ public static class CrossEntropyOperation
             }
         }
 
-        Matrix gradient = logits.NeedsGradient ? logits.Gradient : default;
+        bool add = false;
+        Matrix gradient = logits.NeedsGradient ? logits.GradientTarget(out add) : default;
         tape.Kernels.Pool.For(rows, i =>
         {
             ReadOnlySpan<float> x = logits.Value.Row(i);
@@ -52,7 +53,15 @@ public static class CrossEntropyOperation
             {
                 // d loss / d x = softmax(x) - ((1 - s) onehot + s / V), over N.
                 Span<float> dx = gradient.Row(i);
-                TensorPrimitives.MultiplyAdd(p, 1 / (sum * rows), dx, dx);
+                if (add)
+                {
+                    TensorPrimitives.MultiplyAdd(p, 1 / (sum * rows), dx, dx);
+                }
+                else
+                {
+                    TensorPrimitives.Multiply(p, 1 / (sum * rows), dx);
+                }
+
                 if (smoothing > 0)
                 {
                     TensorPrimitives.Subtract(dx, (float)(smoothing / vocabulary / rows), dx);

@@ -28,7 +28,8 @@ public static class LinearOperation
             Matrix dy = y.Gradient;
             if (x.NeedsGradient)
             {
-                kernels.Gemm(dy, weight.Packed(kernels, transposed: true), x.Gradient, new GemmOptions { Residual = x.Gradient });
+                Matrix dx = x.GradientTarget(out bool add);
+                kernels.Gemm(dy, weight.Packed(kernels, transposed: true), dx, new GemmOptions { Residual = add ? dx : default });
             }
 
             if (weight.Trainable)
@@ -38,7 +39,7 @@ public static class LinearOperation
 
             if (bias is { Trainable: true })
             {
-                tape.AddRows(dy, bias.Gradient.Span());
+                kernels.AddRows(dy, bias.Gradient.Span());
             }
         });
         return y;

@@ -35,7 +35,6 @@ public static class LoraOperation
         tape.Record(y, () =>
         {
             Matrix dy = y.Gradient;
-            tape.Accumulate(plain, dy);
             Matrix dh = tape.Take(rows, layer.Rank);
             kernels.Gemm(dy, b.Packed(kernels, transposed: true), dh);
             TensorPrimitives.Multiply(dh.Span(), (float)layer.Scale, dh.Span());
@@ -44,8 +43,11 @@ public static class LoraOperation
             kernels.AddProduct(dh, x.Value, a.GradientMatrix);
             if (x.NeedsGradient)
             {
-                kernels.Gemm(dh, a.Packed(kernels, transposed: true), x.Gradient, new GemmOptions { Residual = x.Gradient });
+                Matrix dx = x.GradientTarget(out bool add);
+                kernels.Gemm(dh, a.Packed(kernels, transposed: true), dx, new GemmOptions { Residual = add ? dx : default });
             }
+
+            tape.PassOn(y, plain);
         });
         return y;
     }

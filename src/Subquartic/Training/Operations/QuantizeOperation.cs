@@ -104,7 +104,7 @@ public static class QuantizeOperation
     {
         Variable y = tape.NewMap(batch, height, width, x.Value.Columns, x.NeedsGradient);
         x.Value.Span().CopyTo(y.Value.Span());
-        tape.Record(y, () => tape.Accumulate(x, y.Gradient));
+        tape.Record(y, () => tape.PassOn(y, x));
         return y;
     }
 

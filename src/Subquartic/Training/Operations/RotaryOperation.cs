@@ -1,4 +1,3 @@
-using System.Numerics.Tensors;
 using Subquartic.Layers;
 using Subquartic.Numerics.Tensors;
 
@@ -26,7 +25,7 @@ public static class RotaryOperation
         {
             // Nobody reads the gradient of y afterwards.
             Turn(y.Gradient, back: true);
-            TensorPrimitives.Add(qkv.Gradient.Span(), y.Gradient.Span(), qkv.Gradient.Span());
+            tape.PassOn(y, qkv);
         });
         return y;
 

@@ -63,37 +63,7 @@ public class RelativeAttentionTests
         for (int seed = 0; seed < 400; seed++)
         {
             var random = new Random(seed);
-            RelativeInput x = Draw(random, random.Next(1, 40), random.Next(1, 3), random.Next(1, 4), random.Next(2) == 0);
-            switch (seed % 8)
-            {
-                case 1:
-                    x = x with { Bias = [.. Enumerable.Range(0, (2 * x.Tokens) - 1).Select(t => -0.5 * Math.Abs(t - x.Tokens + 1))] }; // as ALiBi
-                    break;
-                case 2:
-                    x = x with { Bias = [.. Enumerable.Range(0, (2 * x.Tokens) - 1).Select(_ => 150 * random.NextDouble())] };
-                    break;
-                case 3:
-                    Scale(x.Values, 1e100);
-                    break;
-                case 4:
-                    Scale(x.Queries, 1e-200);
-                    Scale(x.Keys, 1e200);
-                    break;
-                case 5:
-                    Scale(x.Keys, 0);
-                    break;
-                case 6:
-                    Shift(x.Values, 1e6);
-                    break;
-                case 7:
-                    foreach (RelativeEntry entry in x.Entries)
-                    {
-                        Array.Clear(entry.Values, 0, x.Tokens);
-                    }
-
-                    break;
-            }
-
+            RelativeInput x = Hostile(random, seed);
             var fast = new FourierRelativeAttention(1e-2) { Degree = random.Next(0, 10) };
             double[,] output = fast.Attend(x, out Certificate certificate), expected = ReferenceRelativeAttention.Attend(x);
             if (certificate.Path == AttentionPath.Exact)
@@ -111,6 +81,53 @@ public class RelativeAttentionTests
         Assert.InRange(approximated, 200, 400);
     }
 
+    /// <summary>The same calls, with upstream gradients of all sizes.</summary>
+    [Fact]
+    public void No_error_of_a_gradient_exceeds_its_certificate()
+    {
+        int certified = 0;
+        double closest = 0;
+        for (int seed = 0; seed < 400; seed++)
+        {
+            var random = new Random(seed);
+            RelativeInput x = Hostile(random, seed);
+            double[,] upstream = Uniform(random, x.Tokens, x.ValueWidth, Math.Pow(10, random.Next(-20, 20)));
+            var fast = new FourierRelativeAttention(1e-2) { Degree = random.Next(0, 10) };
+            RelativeGradient actual = fast.Gradient(x, upstream, out RelativeGradientCertificate bounds), expected = ReferenceRelativeAttention.Gradient(x, upstream);
+            if (bounds.Path == AttentionPath.Exact)
+            {
+                Assert.Equal(expected.Queries, actual.Queries);
+                continue;
+            }
+
+            // The judge rounds too: by some units in each of N terms, which are at most so large.
+            double largest = Largest(upstream.Cast<double>()), values = Largest(x.Values.Cast<double>()), entries = x.Entries.Max(e => Largest(e.Values));
+            double queries = Largest(x.Queries.Cast<double>()), keys = Largest(x.Keys.Cast<double>()), unit = 1e-14 * x.Tokens * largest;
+            certified += double.IsFinite(bounds.Queries) ? 1 : 0;
+            Check("dQ", actual.Queries.Cast<double>(), expected.Queries.Cast<double>(), bounds.Queries, unit * values * entries * keys * x.Entries.Count);
+            Check("dK", actual.Keys.Cast<double>(), expected.Keys.Cast<double>(), bounds.Keys, unit * values * entries * queries * x.Entries.Count);
+            Check("dV", actual.Values.Cast<double>(), expected.Values.Cast<double>(), bounds.Values, unit);
+            Check("db", actual.Bias, expected.Bias, bounds.Bias, unit * values);
+            for (int e = 0; e < x.Entries.Count; e++)
+            {
+                Check("dW", actual.Entries[e], expected.Entries[e], bounds.Entries, unit * values * queries * keys);
+            }
+
+            void Check(string what, IEnumerable<double> some, IEnumerable<double> right, double bound, double rounding)
+            {
+                double error = some.Zip(right, (a, b) => Math.Abs(a - b)).Max();
+                Assert.True(error <= bound + rounding, $"seed {seed}: {what} is off by {error}, {bounds}");
+                closest = bound > 100 * rounding ? Math.Max(closest, error / bound) : closest;
+            }
+        }
+
+        // Most calls are certified, and the bounds say something: an error comes within a factor of 20.
+        Assert.InRange(certified, 150, 400);
+        Assert.InRange(closest, 0.05, 1);
+
+        static double Largest(IEnumerable<double> x) => x.Max(Math.Abs);
+    }
+
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
@@ -122,8 +139,8 @@ public class RelativeAttentionTests
         double before = double.PositiveInfinity;
         foreach (int degree in new[] { 4, 7, 10 })
         {
-            RelativeGradient fast = new FourierRelativeAttention(1e-2) { Degree = degree }.Gradient(x, upstream, out AttentionPath path);
-            Assert.Equal(AttentionPath.LowRank, path);
+            RelativeGradient fast = new FourierRelativeAttention(1e-2) { Degree = degree }.Gradient(x, upstream, out RelativeGradientCertificate certificate);
+            Assert.Equal(AttentionPath.LowRank, certificate.Path);
             double error = 0;
             foreach ((double[,] a, double[,] b) in new[] { (fast.Queries, exact.Queries), (fast.Keys, exact.Keys), (fast.Values, exact.Values) })
             {
@@ -168,10 +185,47 @@ public class RelativeAttentionTests
         Assert.InRange(report.DenseExponent, 1.999, 2.001);
         Assert.InRange(report.FourierExponent, 1, 1.25);
         Assert.All(report.Errors, row => Assert.InRange(row.Measured, 0, row.Bound));
+        Assert.All(report.Errors, row => Assert.InRange(row.GradientShare, 0, 1));
         Assert.True(report.Errors.Count >= 6 && report.Errors[^1].GradientError < 1e-4);
         Assert.All(report.Scaling, p => Assert.InRange(p.Difference, 0, p.ErrorBound + 1e-5));
         Assert.Equal((1, 0), (report.Refusals[0].Rotated, report.Refusals[^1].Rotated));
         Assert.Contains("Rotary", report.Picture(), StringComparison.Ordinal);
+    }
+
+    private static RelativeInput Hostile(Random random, int seed)
+    {
+        RelativeInput x = Draw(random, random.Next(1, 40), random.Next(1, 3), random.Next(1, 4), random.Next(2) == 0);
+        switch (seed % 8)
+        {
+            case 1:
+                x = x with { Bias = [.. Enumerable.Range(0, (2 * x.Tokens) - 1).Select(t => -0.5 * Math.Abs(t - x.Tokens + 1))] }; // as ALiBi
+                break;
+            case 2:
+                x = x with { Bias = [.. Enumerable.Range(0, (2 * x.Tokens) - 1).Select(_ => 150 * random.NextDouble())] };
+                break;
+            case 3:
+                Scale(x.Values, 1e100);
+                break;
+            case 4:
+                Scale(x.Queries, 1e-200);
+                Scale(x.Keys, 1e200);
+                break;
+            case 5:
+                Scale(x.Keys, 0);
+                break;
+            case 6:
+                Shift(x.Values, 1e6);
+                break;
+            case 7:
+                foreach (RelativeEntry entry in x.Entries)
+                {
+                    Array.Clear(entry.Values, 0, x.Tokens);
+                }
+
+                break;
+        }
+
+        return x;
     }
 
     private static RelativeInput Draw(Random random, int tokens, int width, int valueWidth, bool bias)

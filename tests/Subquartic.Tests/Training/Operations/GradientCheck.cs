@@ -20,12 +20,17 @@ internal static class GradientCheck
         var random = new Random(expected.Length);
         double[] weights = [.. expected.Select(_ => (double)(float)(random.NextDouble() * 2 - 1))];
         double[][] differences = [.. operands.Select((operand, o) => operand.Select((_, i) => Difference(operands, o, i, reference, weights)).ToArray())];
-        foreach (string name in KernelSet.Available)
+        foreach ((string name, bool added) in KernelSet.Available.SelectMany(name => new[] { (name, false), (name, true) }))
         {
             using var tape = new Tape(KernelSet.Create(name, 2));
             FloatBuffer[] buffers = [.. operands.Select(o => FloatBuffer.Of([.. o.Select(x => (float)x)]))];
             (Variable value, Func<int, float[]?> gradient) = run(tape, buffers);
             AssertClose(expected, value.Value.Span().ToArray(), tolerance, $"{name}: value");
+            for (int o = 0; added && o < operands.Length; o++)
+            {
+                gradient(o); // an operand that has a gradient already, zero here, has the operation's added to it instead of taking it over
+            }
+
             for (int i = 0; i < weights.Length; i++)
             {
                 value.Gradient.Span()[i] = (float)weights[i];
