@@ -51,12 +51,15 @@ public sealed class TrainerTests : IDisposable
         Assert.Equal(through, resumed);
     }
 
-    [Fact]
-    public void Resumed_training_of_the_transformer_ends_with_the_same_bits_and_the_loss_falls()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Resumed_training_of_the_transformer_ends_with_the_same_bits_and_the_loss_falls(bool muon)
     {
         using VqVae autoencoder = SavedAutoencoder();
-        (byte[] through, double first, double last) = Run(threads => TransformerTrainer(autoencoder, threads), 24, resumeAt: 0);
-        (byte[] resumed, _, _) = Run(threads => TransformerTrainer(autoencoder, threads), 24, resumeAt: 5);
+        MuonOptions? matrices = muon ? new MuonOptions() : null;
+        (byte[] through, double first, double last) = Run(threads => TransformerTrainer(autoencoder, threads, matrices), 24, resumeAt: 0);
+        (byte[] resumed, _, _) = Run(threads => TransformerTrainer(autoencoder, threads, matrices), 24, resumeAt: 5);
         Assert.True(last < first, $"the loss went from {first} to {last}");
         Assert.Equal(through, resumed);
     }
@@ -319,8 +322,8 @@ public sealed class TrainerTests : IDisposable
     private static VqVaeTrainer AutoencoderTrainer(int threads) => new(
         new VqVaeNetwork(AutoencoderConfig, Scales, 1), Sixteen, Options, KernelSet.Create(KernelSet.Best.Name, threads));
 
-    private static VarTrainer TransformerTrainer(VqVae autoencoder, int threads) => new(
-        new VarNetwork(TransformerConfig, 1), autoencoder, Sixteen, Options, KernelSet.Create(KernelSet.Best.Name, threads));
+    private static VarTrainer TransformerTrainer(VqVae autoencoder, int threads, MuonOptions? muon = null) => new(
+        new VarNetwork(TransformerConfig, 1), autoencoder, Sixteen, Options with { Muon = muon }, KernelSet.Create(KernelSet.Best.Name, threads));
 
     private VqVae SavedAutoencoder()
     {
