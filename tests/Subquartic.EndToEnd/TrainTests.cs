@@ -103,7 +103,7 @@ public sealed class TrainTests : IDisposable
     }
 
     [Fact]
-    public void A_damaged_picture_costs_no_step()
+    public void Neither_a_damaged_picture_nor_a_full_disk_costs_a_saved_step()
     {
         for (int i = 0; i < 8; i++)
         {
@@ -119,6 +119,18 @@ public sealed class TrainTests : IDisposable
         Assert.Equal(1, result.ExitCode);
         Assert.Contains("5.png", result.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries)[^1], StringComparison.Ordinal);
         File.WriteAllBytes(damaged, whole);
+        if (OperatingSystem.IsLinux())
+        {
+            // A limit on the length of files stops a writer in the middle, as a full disk does.
+            string state = _program.At("tokenizer", "state.safetensors");
+            byte[] saved = File.ReadAllBytes(state);
+            CommandResult full = _program.RunWithFileLimit(saved.Length / 2, $"{command} --resume".Split(' '));
+            Assert.Equal(1, full.ExitCode);
+            Assert.Contains("state.safetensors could not be written", full.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries)[^1], StringComparison.Ordinal);
+            Assert.Equal(saved, File.ReadAllBytes(state));
+            Assert.DoesNotContain(_program.Files(), file => file.EndsWith(".tmp", StringComparison.Ordinal));
+        }
+
         Train($"{command} --resume");
         Assert.Equal(8, Log("tokenizer")[^1].GetProperty("step").GetInt32());
     }
