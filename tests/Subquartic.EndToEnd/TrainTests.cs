@@ -61,6 +61,7 @@ public sealed class TrainTests : IDisposable
 
         Refuses(2, $"{other} --width 12 --heads 2 --rope", "--rope", "width 6");
         Refuses(2, $"{other} --from model/var.safetensors --depth 3", "--depth is 3", "has 2");
+        Refuses(2, $"{other} --first-scales 4 --from model/var.safetensors", "--first-scales is 4", "there are 3 scales");
         Refuses(2, $"{other} --scales 1,4", "--scales are 1 4", "trained with 1 2 4");
         Refuses(2, $"{other} --size 32", "--size is 32", "16 x 16");
         Refuses(2, $"{other} --width 32 --heads 3", "--width is 32", "multiple of --heads, 3");
@@ -148,6 +149,8 @@ public sealed class TrainTests : IDisposable
     [InlineData(2, "train vqvae --out x --scales 1,64", "icons are square, 16 to 512")]
     [InlineData(2, "train var --out x --vae y --heads 2 --head-width 8", "--heads or --head-width")]
     [InlineData(2, "train var --out x --vae y --no-l2-norm --max-attention-scale 2", "--no-l2-norm")]
+    [InlineData(2, "train var --out x --vae y --optimizer sgd", "--optimizer is 'sgd', must be one of adamw, muon")]
+    [InlineData(2, "train var --out x --vae y --full-every 0", "--full-every is '0'")]
     [InlineData(1, "train vqvae --out file", "--out file: there is a file")]
     [InlineData(1, "train vqvae --out x --data missing", "--data missing")]
     [InlineData(1, "train vqvae --out x --data empty", "empty")]

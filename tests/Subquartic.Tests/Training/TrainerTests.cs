@@ -65,6 +65,51 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
+    public void Most_steps_may_show_the_first_scales_only()
+    {
+        using VqVae autoencoder = SavedAutoencoder();
+        Trainer Create(int threads) => new VarTrainer(
+            new VarNetwork(TransformerConfig, 1), autoencoder, Sixteen, Options, KernelSet.Create(KernelSet.Best.Name, threads), firstScales: 2, fullEvery: 3);
+        byte[] through = Run(Create, 7, resumeAt: 0).Model;
+        Assert.Equal(through, Run(Create, 7, resumeAt: 5).Model);
+        using Trainer trainer = Create(1);
+        Assert.Equal([2, 2, 3, 2, 2, 3], Enumerable.Range(0, 6).Select(_ => trainer.TakeStep().PerScale.Count));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new VarTrainer(
+            new VarNetwork(TransformerConfig, 1), autoencoder, Sixteen, Options, KernelSet.Best, firstScales: 4, fullEvery: 3));
+    }
+
+    [Fact]
+    public void Logits_of_the_first_scales_do_not_need_the_others()
+    {
+        using var network = new VarNetwork(TransformerConfig, 3);
+        using var tape = new Tape(KernelSet.Best, recording: false);
+        int[] labels = [3, 16];
+        int all = Scales.Tokens - 1, first = Scales.Start(2) - 1, channels = TransformerConfig.CodeChannels;
+        Matrix input = tape.Take(2 * all, channels), start = tape.Take(2 * first, channels);
+        var random = new Random(1);
+        for (int row = 0; row < input.Rows; row++)
+        {
+            foreach (ref float value in input.Row(row))
+            {
+                value = (float)random.NextDouble();
+            }
+
+            if (row % all < first)
+            {
+                input.Row(row).CopyTo(start.Row(row / all * first + row % all));
+            }
+        }
+
+        Matrix expected = network.Forward(tape, labels, input).Value;
+        Matrix actual = network.Forward(tape, labels, start, ScaleSchedule.Square(1, 2)).Value;
+        Assert.Equal(2 * Scales.Start(2), actual.Rows);
+        for (int row = 0; row < actual.Rows; row++)
+        {
+            AssertClose(expected.Row(row / Scales.Start(2) * Scales.Tokens + row % Scales.Start(2)), actual.Row(row));
+        }
+    }
+
+    [Fact]
     public void Resumed_training_of_an_adapter_ends_with_the_same_bits_and_changes_nothing_else()
     {
         using VqVae autoencoder = SavedAutoencoder();
