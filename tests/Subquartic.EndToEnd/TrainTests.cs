@@ -157,6 +157,9 @@ public sealed class TrainTests : IDisposable
     [InlineData(1, "train vqvae --out x --data mixed", "24 x 24", "16 x 16")]
     [InlineData(1, "train vqvae --out x --data same", "16 x 16 pixels", "--size 256")]
     [InlineData(1, "train vqvae --out x --data same --scales 1,4 --channel-multipliers 1,1,1 --channels 32", "b.png")]
+    [InlineData(2, "train classifier --out x --size 40", "--size is 40; it must divide by 16")]
+    [InlineData(1, "train classifier --out x --data odd", "20 x 20 pixels, which do not divide by 16; --size makes them fit")]
+    [InlineData(1, "train classifier --out x --data same", "one class only, 'cat'")]
     [InlineData(1, "train vqvae --out x --resume", "no training to go on with in x")]
     [InlineData(1, "train vqvae --out x --from file", "file")]
     [InlineData(1, "train var --out x --vae missing", "missing")]
@@ -171,6 +174,8 @@ public sealed class TrainTests : IDisposable
         Directory.CreateDirectory(_program.At("empty"));
         WritePicture(Path.Combine("mixed", "cat", "a.png"), 16);
         WritePicture(Path.Combine("mixed", "dog", "b.png"), 24);
+        WritePicture(Path.Combine("odd", "cat", "a.png"), 20);
+        WritePicture(Path.Combine("odd", "dog", "a.png"), 20);
         WritePicture(Path.Combine("same", "cat", "a.png"), 16);
         WritePicture(Path.Combine("same", "cat", "b.png"), 16);
         byte[] bytes = File.ReadAllBytes(_program.At("same", "cat", "b.png"));

@@ -67,6 +67,7 @@ internal sealed class TrainLoraVerb : TrainVerb
         AddSetting(_attention);
         AddSetting(_tolerance);
         AddSetting(_classDropout);
+        AddFirstScales();
         Add(_samples);
         AddCommonSettings();
     }
@@ -108,7 +109,9 @@ internal sealed class TrainLoraVerb : TrainVerb
         }
 
         VqVae autoencoder = VqVae.Load(files.VqVae, files.VqVaeConfig, config.Scales, kernels, withEncoder: true);
-        var trainer = new VarTrainer(network, autoencoder, data, common, kernels, options.GetValue(_classDropout));
+        (int firstScales, int fullEvery) = FirstScales(options, config.Scales);
+        var trainer = new VarTrainer(
+            network, autoencoder, data, common, kernels, options.GetValue(_classDropout), firstScales: firstScales, fullEvery: fullEvery);
         var description = new JsonObject
         {
             ["model"] = model,

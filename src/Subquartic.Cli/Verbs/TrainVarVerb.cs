@@ -45,9 +45,6 @@ internal sealed class TrainVarVerb : TrainVerb
     };
 
     private readonly Option<double> _classDropout = Share("--class-dropout", "Share of the pictures shown without their class, for guidance.", 0.1);
-    private readonly Option<int> _firstScales = Whole(
-        "--first-scales", "Scales of most steps; later ones, which hold most tokens, are shown by every --full-every-th step only. [default: all]", null, 1, 1024);
-    private readonly Option<int> _fullEvery = Whole("--full-every", "With --first-scales: of so many steps the last one shows all scales.", 4, 1);
     private readonly Option<string> _optimizer = new Option<string>("--optimizer")
     {
         Description = "How the matrices of the blocks are changed: by AdamW as everything else, or by Muon, along their orthogonalised momentum.",
@@ -77,8 +74,7 @@ internal sealed class TrainVarVerb : TrainVerb
         AddSetting(_rope);
         AddSetting(_classDropout);
         AddSetting(_labelSmoothing);
-        AddSetting(_firstScales);
-        AddSetting(_fullEvery);
+        AddFirstScales();
         AddSetting(_optimizer);
         Add(_samples);
         AddCommonSettings();
@@ -130,19 +126,14 @@ internal sealed class TrainVarVerb : TrainVerb
             throw new UserException($"--data has {data.Classes.Count} classes, but {file!.Path} has {stored.Classes}");
         }
 
-        int firstScales = options.GetValue(_firstScales);
-        if (firstScales > scales.Count)
-        {
-            throw new UserException($"--first-scales is {firstScales}, but there are {scales.Count} scales: {scales}", ExitCode.Usage);
-        }
-
+        (int firstScales, int fullEvery) = FirstScales(options, scales);
         config = stored ?? config with { Classes = data.Classes.Count };
         TrainingOptions common = CommonOptions(options) with { Muon = options.GetValue(_optimizer) == MuonName ? new MuonOptions() : null };
         var network = new VarNetwork(config, common.Seed, from, options.GetValue(_maxScale));
         VqVae autoencoder = VqVae.Load(vae, vaeConfig, scales, kernels, withEncoder: true);
         var trainer = new VarTrainer(
             network, autoencoder, data, common, kernels, options.GetValue(_classDropout), options.GetValue(_labelSmoothing),
-            firstScales, options.GetValue(_fullEvery));
+            firstScales, fullEvery);
         var description = new JsonObject
         {
             ["patch_nums"] = ScaleOption.ToJson(scales),

@@ -74,7 +74,7 @@ public sealed class VarTrainer : Trainer
     private protected override string NetworkDescription =>
         $"{_network.Config.ToString().Replace(", RopeBase = ,", ",", StringComparison.Ordinal)} {_network.MaxAttentionScale} {_classDropout} {_labelSmoothing} {Hash(_autoencoder.Quantizer.Codebook.Span()):x}{AdapterDescription}{FirstScalesDescription}";
 
-    private string FirstScalesDescription => _firstScales == _network.Config.Scales ? "" : $" {_firstScales.Count} {_fullEvery}";
+    private string FirstScalesDescription => ReferenceEquals(_firstScales, _network.Config.Scales) ? "" : $" {_firstScales.Count} {_fullEvery}";
 
     // An adapter belongs to the weights under it; their class embedding tells models apart.
     private string AdapterDescription => _network.Adapter is not { } adapter ? "" :

@@ -270,6 +270,29 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
+    public void Codes_that_nothing_is_near_come_back_where_pictures_are()
+    {
+        string path = Path.Combine(_folder, "vae.safetensors");
+        using (VqVaeTrainer trained = AutoencoderTrainer(2))
+        {
+            trained.SaveModel(path);
+        }
+
+        using Checkpoint file = Checkpoint.Open(path);
+        var network = new VqVaeNetwork(AutoencoderConfig, Scales, 1, file.Root);
+        Matrix codes = network.Codebook.Matrix;
+        codes.SliceRows(12, 12).Span().Fill(1000);
+        network.Codebook.Changed();
+        using var trainer = new VqVaeTrainer(network, Sixteen, Options with { Steps = 1000 }, KernelSet.Best);
+        for (int step = 0; step < 100; step++)
+        {
+            trainer.TakeStep();
+        }
+
+        Assert.All(codes.Span().ToArray(), value => Assert.InRange(value, -100, 100));
+    }
+
+    [Fact]
     public void A_state_of_another_training_is_refused()
     {
         string path = Path.Combine(_folder, "state.safetensors");
