@@ -147,7 +147,7 @@ internal sealed class EngineOptions
             },
             cancellation);
         return new LoadedModel(
-            ModelPath(options), ModelName(options), generator, attention, kernels, files.Note, NamesOf(files),
+            ModelPath(options), ModelName(options), generator, attention, kernels, files.Note, NamesOf(files), files.Sampling,
             Stopwatch.GetElapsedTime(start));
     }
 }
@@ -160,9 +160,11 @@ internal sealed class EngineOptions
 /// <param name="Kernels">The kernels it runs on.</param>
 /// <param name="Note">What its author says about it, or null.</param>
 /// <param name="ClassNames">Names of the classes, or null.</param>
+/// <param name="Sampling">How it is drawn with where the user says nothing.</param>
 /// <param name="LoadTime">How long loading took.</param>
 internal sealed record LoadedModel(
-    string Path, string Name, ImageGenerator Generator, EngineAttention Attention, KernelSet Kernels, string? Note, ClassNames? ClassNames, TimeSpan LoadTime) : IDisposable
+    string Path, string Name, ImageGenerator Generator, EngineAttention Attention, KernelSet Kernels, string? Note, ClassNames? ClassNames,
+    SamplingDefaults Sampling, TimeSpan LoadTime) : IDisposable
 {
     public void Dispose()
     {

@@ -1,48 +1,45 @@
 using System.CommandLine;
+using System.Globalization;
 using Subquartic.Generation;
 
 namespace Subquartic.Cli;
 
-/// <summary>The options of verbs that draw: seed, guidance and how tokens are chosen. The defaults are those of the released
-/// demonstration (VAR demo_sample.ipynb); its evaluation uses --guidance 1.5 --top-k 900 --top-p 0.96.</summary>
+/// <summary>The options of verbs that draw: seed, guidance and how tokens are chosen. What is not given is as the model recommends, or the
+/// reference's.</summary>
 internal sealed class SamplingFlags
 {
-    private static readonly GenerationRequest Defaults = new() { Labels = [] };
+    private static readonly SamplingDefaults Reference = SamplingDefaults.Reference, Protocol = SamplingDefaults.Protocol;
 
     private readonly Option<ulong> _seed = new Option<ulong>("--seed", "-s")
     {
         Description = "Seed of the random numbers; the same seed gives the same bytes.",
         HelpName = "number",
-        DefaultValueFactory = _ => Defaults.Seed,
+        DefaultValueFactory = _ => 0,
     }.Require(_ => true, "a whole number, 0 or more");
 
     private readonly Option<float> _guidance = new Option<float>("--guidance", "-g")
     {
         Description = "Strength of the classifier-free guidance; 0 turns it off and halves the work. "
-            + "The default is the reference demo's; its evaluation takes 1.5.",
+            + Otherwise(Reference.Guidance, string.Create(CultureInfo.InvariantCulture, $"the reference's evaluation takes {Protocol.Guidance}")),
         HelpName = "number",
-        DefaultValueFactory = _ => Defaults.Guidance,
     }.Require(float.IsFinite, "a finite number");
 
     private readonly Option<int> _topK = new Option<int>("--top-k")
     {
-        Description = "Draw from the k likeliest tokens only; 0 for all.",
+        Description = "Draw from the k likeliest tokens only; 0 for all. " + Otherwise(Reference.TopK),
         HelpName = "number",
-        DefaultValueFactory = _ => Defaults.Sampling.TopK,
     }.Require(value => value >= 0, "a whole number, 0 or more");
 
     private readonly Option<float> _topP = new Option<float>("--top-p")
     {
-        Description = "Draw from the likeliest tokens that together have this probability; 0 or 1 for all.",
+        Description = "Draw from the likeliest tokens that together have this probability; 0 or 1 for all. " + Otherwise(Reference.TopP),
         HelpName = "number",
-        DefaultValueFactory = _ => Defaults.Sampling.TopP,
     }.Require(value => value is >= 0 and <= 1, "a number, 0 to 1");
 
     private readonly Option<float> _temperature = new Option<float>("--temperature")
     {
-        Description = "Above 1 more varied, below 1 more typical pictures.",
+        Description = "Above 1 more varied, below 1 more typical pictures. " + Otherwise(Reference.Temperature),
         HelpName = "number",
-        DefaultValueFactory = _ => Defaults.Sampling.Temperature,
     }.Require(value => value > 0 && float.IsFinite(value), "a number above 0");
 
     private readonly Option<bool> _smooth = new("--smooth")
@@ -58,35 +55,29 @@ internal sealed class SamplingFlags
         }
     }
 
-    /// <summary>What the options ask for; options that were not given take other defaults.</summary>
-    public GenerationRequest Request(ParseResult options, IReadOnlyList<int> labels, float guidance, int topK, float topP)
+    /// <summary>What the options ask for.</summary>
+    /// <param name="options">The command line.</param>
+    /// <param name="labels">What to draw.</param>
+    /// <param name="otherwise">For options that were not given.</param>
+    public GenerationRequest Request(ParseResult options, IReadOnlyList<int> labels, SamplingDefaults otherwise)
     {
-        GenerationRequest request = Request(options, labels);
-        return request with
+        return new GenerationRequest
         {
-            Guidance = Given(_guidance) ? request.Guidance : guidance,
-            Sampling = request.Sampling with
+            Labels = labels,
+            Seed = options.GetValue(_seed),
+            Guidance = Given(_guidance, otherwise.Guidance),
+            Sampling = new SamplingOptions
             {
-                TopK = Given(_topK) ? request.Sampling.TopK : topK,
-                TopP = Given(_topP) ? request.Sampling.TopP : topP,
+                TopK = Given(_topK, otherwise.TopK),
+                TopP = Given(_topP, otherwise.TopP),
+                Temperature = Given(_temperature, otherwise.Temperature),
+                MoreSmooth = options.GetValue(_smooth),
             },
         };
 
-        bool Given(Option option) => options.GetResult(option) is { Implicit: false };
+        T Given<T>(Option<T> option, T value) => options.GetResult(option) is { Implicit: false } ? options.GetValue(option)! : value;
     }
 
-    /// <summary>What the options ask for.</summary>
-    public GenerationRequest Request(ParseResult options, IReadOnlyList<int> labels) => new()
-    {
-        Labels = labels,
-        Seed = options.GetValue(_seed),
-        Guidance = options.GetValue(_guidance),
-        Sampling = new SamplingOptions
-        {
-            TopK = options.GetValue(_topK),
-            TopP = options.GetValue(_topP),
-            Temperature = options.GetValue(_temperature),
-            MoreSmooth = options.GetValue(_smooth),
-        },
-    };
+    private static string Otherwise(float reference, string? more = null) => string.Create(
+        CultureInfo.InvariantCulture, $"[default: as the model recommends, or {reference}{(more is null ? "" : $"; {more}")}]");
 }

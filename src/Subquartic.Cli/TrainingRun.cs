@@ -175,7 +175,8 @@ internal sealed class TrainingRun(string folder, string modelFile, JsonObject de
         return new TrainingLine(
             last.Step, _interval.Average(report => report.Loss), last.LearningRate, _interval.Average(report => report.GradientNorm),
             last.Measures.Keys.ToDictionary(name => name, name => _interval.Average(report => report.Measures[name])),
-            [.. last.PerScale.Select((_, k) => _interval.Average(report => report.PerScale[k]))],
+            [.. Enumerable.Range(0, _interval.Max(report => report.PerScale.Count)).Select(
+                k => _interval.Where(report => k < report.PerScale.Count).Average(report => report.PerScale[k]))],
             _interval.Count * trainer.Options.Batch / seconds, (Last?.Seconds ?? 0) + seconds);
     }
 

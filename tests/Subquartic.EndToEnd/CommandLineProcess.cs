@@ -61,21 +61,21 @@ public sealed class CommandLineProcess : IDisposable
         return result;
     }
 
+    /// <summary>Runs the program with a limit on the length of every file it writes (Linux).</summary>
+    internal CommandResult RunWithFileLimit(int bytes, params string[] arguments)
+    {
+        ProcessStartInfo start = StartInfo("bash", "-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", $"{bytes / 1024}", Host, Program);
+        start.Environment["DOTNET_EnableWriteXorExecute"] = "0"; // the runtime's own memory would be such a file
+        Array.ForEach(arguments, start.ArgumentList.Add);
+        using Process process = Process.Start(start)!;
+        return Finish(process);
+    }
+
     /// <summary>Starts the program.</summary>
     internal Process Start(params string[] arguments)
     {
-        var start = new ProcessStartInfo(Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet")
-        {
-            WorkingDirectory = Folder,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "Subquartic.Cli.dll"));
-        foreach (string argument in arguments)
-        {
-            start.ArgumentList.Add(argument);
-        }
-
+        ProcessStartInfo start = StartInfo(Host, Program);
+        Array.ForEach(arguments, start.ArgumentList.Add);
         return Process.Start(start)!;
     }
 
@@ -94,6 +94,13 @@ public sealed class CommandLineProcess : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _folder.Delete(recursive: true);
+
+    private static string Host => Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet";
+
+    private static string Program => Path.Combine(AppContext.BaseDirectory, "Subquartic.Cli.dll");
+
+    private ProcessStartInfo StartInfo(string file, params string[] arguments) =>
+        new(file, arguments) { WorkingDirectory = Folder, RedirectStandardOutput = true, RedirectStandardError = true };
 
     private static string FindRepository()
     {

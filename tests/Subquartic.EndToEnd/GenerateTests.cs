@@ -78,6 +78,26 @@ public sealed class GenerateTests : IDisposable
     }
 
     [Fact]
+    public void A_model_recommends_how_to_draw_and_options_have_the_last_word()
+    {
+        Directory.CreateDirectory(_program.At("model"));
+        foreach (string file in Directory.GetFiles(CommandLineProcess.TinyModel))
+        {
+            File.Copy(file, _program.At("model", Path.GetFileName(file)));
+        }
+
+        string json = _program.At("model", "var.json");
+        string before = File.Exists(json) ? File.ReadAllText(json).Trim() : "{}";
+        File.WriteAllText(json, before[..^1] + (before == "{}" ? "" : ",") + "\"sampling\":{\"guidance\":1.5,\"top_k\":3}}");
+        JsonElement Draw(params string[] arguments) => _program.Succeed(["generate", "--class", "3", "--json", .. arguments]).Json();
+        JsonElement drawn = Draw("--model", "model", "--top-k", "5");
+        JsonElement settings = drawn.GetProperty("sampling");
+        Assert.Equal((1.5, 5), (settings.GetProperty("guidance").GetDouble(), settings.GetProperty("topK").GetInt32()));
+        JsonElement same = Draw("--model", CommandLineProcess.TinyModel, "--guidance", "1.5", "--top-k", "5");
+        Assert.Equal($"{same.GetProperty("pictures")[0].GetProperty("tokens")}", $"{drawn.GetProperty("pictures")[0].GetProperty("tokens")}");
+    }
+
+    [Fact]
     public void An_interrupt_stops_it_with_130_and_leaves_nothing_half_written()
     {
         if (OperatingSystem.IsWindows())

@@ -61,6 +61,7 @@ public sealed class TrainTests : IDisposable
 
         Refuses(2, $"{other} --width 12 --heads 2 --rope", "--rope", "width 6");
         Refuses(2, $"{other} --from model/var.safetensors --depth 3", "--depth is 3", "has 2");
+        Refuses(2, $"{other} --first-scales 4 --from model/var.safetensors", "--first-scales is 4", "there are 3 scales");
         Refuses(2, $"{other} --scales 1,4", "--scales are 1 4", "trained with 1 2 4");
         Refuses(2, $"{other} --size 32", "--size is 32", "16 x 16");
         Refuses(2, $"{other} --width 32 --heads 3", "--width is 32", "multiple of --heads, 3");
@@ -103,7 +104,7 @@ public sealed class TrainTests : IDisposable
     }
 
     [Fact]
-    public void A_damaged_picture_costs_no_step()
+    public void Neither_a_damaged_picture_nor_a_full_disk_costs_a_saved_step()
     {
         for (int i = 0; i < 8; i++)
         {
@@ -119,6 +120,18 @@ public sealed class TrainTests : IDisposable
         Assert.Equal(1, result.ExitCode);
         Assert.Contains("5.png", result.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries)[^1], StringComparison.Ordinal);
         File.WriteAllBytes(damaged, whole);
+        if (OperatingSystem.IsLinux())
+        {
+            // A limit on the length of files stops a writer in the middle, as a full disk does.
+            string state = _program.At("tokenizer", "state.safetensors");
+            byte[] saved = File.ReadAllBytes(state);
+            CommandResult full = _program.RunWithFileLimit(saved.Length / 2, $"{command} --resume".Split(' '));
+            Assert.Equal(1, full.ExitCode);
+            Assert.Contains("state.safetensors could not be written", full.Error.Split('\n', StringSplitOptions.RemoveEmptyEntries)[^1], StringComparison.Ordinal);
+            Assert.Equal(saved, File.ReadAllBytes(state));
+            Assert.DoesNotContain(_program.Files(), file => file.EndsWith(".tmp", StringComparison.Ordinal));
+        }
+
         Train($"{command} --resume");
         Assert.Equal(8, Log("tokenizer")[^1].GetProperty("step").GetInt32());
     }
@@ -136,12 +149,17 @@ public sealed class TrainTests : IDisposable
     [InlineData(2, "train vqvae --out x --scales 1,64", "icons are square, 16 to 512")]
     [InlineData(2, "train var --out x --vae y --heads 2 --head-width 8", "--heads or --head-width")]
     [InlineData(2, "train var --out x --vae y --no-l2-norm --max-attention-scale 2", "--no-l2-norm")]
+    [InlineData(2, "train var --out x --vae y --optimizer sgd", "--optimizer is 'sgd', must be one of adamw, muon")]
+    [InlineData(2, "train var --out x --vae y --full-every 0", "--full-every is '0'")]
     [InlineData(1, "train vqvae --out file", "--out file: there is a file")]
     [InlineData(1, "train vqvae --out x --data missing", "--data missing")]
     [InlineData(1, "train vqvae --out x --data empty", "empty")]
     [InlineData(1, "train vqvae --out x --data mixed", "24 x 24", "16 x 16")]
     [InlineData(1, "train vqvae --out x --data same", "16 x 16 pixels", "--size 256")]
     [InlineData(1, "train vqvae --out x --data same --scales 1,4 --channel-multipliers 1,1,1 --channels 32", "b.png")]
+    [InlineData(2, "train classifier --out x --size 40", "--size is 40; it must divide by 16")]
+    [InlineData(1, "train classifier --out x --data odd", "20 x 20 pixels, which do not divide by 16; --size makes them fit")]
+    [InlineData(1, "train classifier --out x --data same", "one class only, 'cat'")]
     [InlineData(1, "train vqvae --out x --resume", "no training to go on with in x")]
     [InlineData(1, "train vqvae --out x --from file", "file")]
     [InlineData(1, "train var --out x --vae missing", "missing")]
@@ -156,6 +174,8 @@ public sealed class TrainTests : IDisposable
         Directory.CreateDirectory(_program.At("empty"));
         WritePicture(Path.Combine("mixed", "cat", "a.png"), 16);
         WritePicture(Path.Combine("mixed", "dog", "b.png"), 24);
+        WritePicture(Path.Combine("odd", "cat", "a.png"), 20);
+        WritePicture(Path.Combine("odd", "dog", "a.png"), 20);
         WritePicture(Path.Combine("same", "cat", "a.png"), 16);
         WritePicture(Path.Combine("same", "cat", "b.png"), 16);
         byte[] bytes = File.ReadAllBytes(_program.At("same", "cat", "b.png"));

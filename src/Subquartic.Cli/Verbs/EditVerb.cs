@@ -87,7 +87,8 @@ internal sealed class EditVerb : Verb
         (int height, int width) = (model.Generator.ImageHeight, model.Generator.ImageWidth);
         int[] labels = ClassOption.Labels(
             options.GetValue(_classes), model.Generator.Transformer.Config.Classes, model.ClassNames, [ClassOption.None]);
-        GenerationRequest drawn = _sampling.Request(options, [.. labels.SelectMany(label => Enumerable.Repeat(label, options.GetValue(_count)))]);
+        GenerationRequest drawn = _sampling.Request(
+            options, [.. labels.SelectMany(label => Enumerable.Repeat(label, options.GetValue(_count)))], model.Sampling);
         GenerationRequest request = model.Generator.Prepare(
             new EditRequest
             {

@@ -20,8 +20,6 @@ internal sealed class EvaluateVerb : Verb
 
     // Of the field's evaluation: 50 pictures of each of 1000 classes (VAR README.md, "Evaluation").
     private const int ProtocolPerClass = 50;
-    private const float ProtocolGuidance = 1.5f, ProtocolTopP = 0.96f;
-    private const int ProtocolTopK = 900;
 
     private readonly Option<DirectoryInfo> _out = new("--out", "-o")
     {
@@ -90,9 +88,7 @@ internal sealed class EvaluateVerb : Verb
         string? npz = options.GetValue(_npz)?.ToString();
         using LoadedModel model = _engine.Load(options, terminal, withEncoder: npz is null, cancellation);
         int given = options.GetValue(_count);
-        GenerationRequest settings = npz is null
-            ? _sampling.Request(options, [])
-            : _sampling.Request(options, [], ProtocolGuidance, ProtocolTopK, ProtocolTopP);
+        GenerationRequest settings = _sampling.Request(options, [], npz is null ? model.Sampling : SamplingDefaults.Protocol);
         using ImageJudge? judge = npz is null ? OpenJudge(options, model) : null;
         IImageDataset? real = npz is null ? OpenData(options, model, judge!, given > 0 ? given : 200, cancellation) : null;
         var samples = new SampleFolder(folder, model, settings, given > 0 ? given : npz is null ? 200 : ProtocolPerClass);

@@ -67,6 +67,7 @@ internal sealed class TrainLoraVerb : TrainVerb
         AddSetting(_attention);
         AddSetting(_tolerance);
         AddSetting(_classDropout);
+        AddFirstScales();
         Add(_samples);
         AddCommonSettings();
     }
@@ -108,7 +109,9 @@ internal sealed class TrainLoraVerb : TrainVerb
         }
 
         VqVae autoencoder = VqVae.Load(files.VqVae, files.VqVaeConfig, config.Scales, kernels, withEncoder: true);
-        var trainer = new VarTrainer(network, autoencoder, data, common, kernels, options.GetValue(_classDropout));
+        (int firstScales, int fullEvery) = FirstScales(options, config.Scales);
+        var trainer = new VarTrainer(
+            network, autoencoder, data, common, kernels, options.GetValue(_classDropout), firstScales: firstScales, fullEvery: fullEvery);
         var description = new JsonObject
         {
             ["model"] = model,
@@ -138,7 +141,7 @@ internal sealed class TrainLoraVerb : TrainVerb
         int classes = files.VarConfig.Classes;
         int[] columns = [.. Enumerable.Range(0, classes).Select(i => classes - 1 - i).Take(SampleClasses)];
         int[] labels = [.. Enumerable.Range(0, options.GetValue(_samples)).SelectMany(_ => columns)];
-        GenerationResult result = generator.Generate(new GenerationRequest { Labels = labels }, cancellation: cancellation);
+        GenerationResult result = generator.Generate(files.Sampling.Request(labels), cancellation: cancellation);
         return ContactSheet.Grid([.. result.Images.Select(image => image.Image)], columns.Length);
     }
 
@@ -151,7 +154,7 @@ internal sealed class TrainLoraVerb : TrainVerb
 
         using var generator = ImageGenerator.Load(files, new GeneratorOptions { Kernels = kernels });
         int[] labels = [.. Enumerable.Range(0, count).SelectMany(_ => Enumerable.Range(0, files.VarConfig.Classes))];
-        GenerationResult drawn = generator.Generate(new GenerationRequest { Labels = labels, Seed = 1 }, cancellation: cancellation);
+        GenerationResult drawn = generator.Generate(files.Sampling.Request(labels) with { Seed = 1 }, cancellation: cancellation);
         return [.. drawn.Images.Select((image, i) => (labels[i], image.Image))];
     }
 }

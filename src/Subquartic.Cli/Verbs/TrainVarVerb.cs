@@ -19,6 +19,7 @@ internal sealed class TrainVarVerb : TrainVerb
     private const int SampleClasses = 16; // a sheet of more is too wide to look at
     private const int WidthPerBlock = 64; // width of the released models for each of their blocks
     private const int HiddenRatio = 4;
+    private const string AdamWName = "adamw", MuonName = "muon";
 
     private readonly Option<FileInfo> _vae = new("--vae")
     {
@@ -44,6 +45,12 @@ internal sealed class TrainVarVerb : TrainVerb
     };
 
     private readonly Option<double> _classDropout = Share("--class-dropout", "Share of the pictures shown without their class, for guidance.", 0.1);
+    private readonly Option<string> _optimizer = new Option<string>("--optimizer")
+    {
+        Description = "How the matrices of the blocks are changed: by AdamW as everything else, or by Muon, along their orthogonalised momentum.",
+        DefaultValueFactory = _ => AdamWName,
+    }.OneOf(AdamWName, MuonName);
+
     private readonly Option<double> _labelSmoothing = Share("--label-smoothing", "Label smoothing of the loss.", 0);
     private readonly Option<int> _samples = Whole(
         "--samples", $"Pictures of each class in samples.png (of at most {SampleClasses} classes).", 4, 1, 64);
@@ -67,6 +74,8 @@ internal sealed class TrainVarVerb : TrainVerb
         AddSetting(_rope);
         AddSetting(_classDropout);
         AddSetting(_labelSmoothing);
+        AddFirstScales();
+        AddSetting(_optimizer);
         Add(_samples);
         AddCommonSettings();
         Validators.Add(Validate);
@@ -117,12 +126,14 @@ internal sealed class TrainVarVerb : TrainVerb
             throw new UserException($"--data has {data.Classes.Count} classes, but {file!.Path} has {stored.Classes}");
         }
 
+        (int firstScales, int fullEvery) = FirstScales(options, scales);
         config = stored ?? config with { Classes = data.Classes.Count };
-        TrainingOptions common = CommonOptions(options);
+        TrainingOptions common = CommonOptions(options) with { Muon = options.GetValue(_optimizer) == MuonName ? new MuonOptions() : null };
         var network = new VarNetwork(config, common.Seed, from, options.GetValue(_maxScale));
         VqVae autoencoder = VqVae.Load(vae, vaeConfig, scales, kernels, withEncoder: true);
         var trainer = new VarTrainer(
-            network, autoencoder, data, common, kernels, options.GetValue(_classDropout), options.GetValue(_labelSmoothing));
+            network, autoencoder, data, common, kernels, options.GetValue(_classDropout), options.GetValue(_labelSmoothing),
+            firstScales, fullEvery);
         var description = new JsonObject
         {
             ["patch_nums"] = ScaleOption.ToJson(scales),

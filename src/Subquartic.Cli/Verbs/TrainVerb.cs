@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using Subquartic.Checkpoints;
+using Subquartic.Generation;
 using Subquartic.Imaging;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Threading;
@@ -75,6 +76,9 @@ internal abstract class TrainVerb : Verb
         DefaultValueFactory = _ => Defaults.Seed,
     }.Require(_ => true, "a whole number, 0 or more");
 
+    private readonly Option<int> _firstScales = Whole(
+        "--first-scales", "Scales of most steps; later ones, which hold most tokens, are shown by every --full-every-th step only. [default: all]", null, 1, 1024);
+    private readonly Option<int> _fullEvery = Whole("--full-every", "With --first-scales: of so many steps the last one shows all scales.", 4, 1);
     private readonly Option<int> _reportEvery = Whole("--report-every", "Steps between lines of the log.", 20, 1);
     private readonly Option<int> _saveEvery = Whole("--save-every", "Steps between savings of state and model.", 500, 1);
     private readonly Option<string?> _type = WeightType.CreateOption("Type of the saved model's weights; training is in f32. [default: f32]");
@@ -143,6 +147,23 @@ internal abstract class TrainVerb : Verb
     {
         Add(option);
         _settings.Add((option.Name, options => string.Create(CultureInfo.InvariantCulture, $"{options.GetValue(option)}")));
+    }
+
+    /// <summary>Adds the options for steps that show the first scales only.</summary>
+    protected void AddFirstScales()
+    {
+        AddSetting(_firstScales);
+        AddSetting(_fullEvery);
+    }
+
+    /// <summary>How many scales most steps show, 0 for all, and which steps show all.</summary>
+    /// <exception cref="UserException">There are fewer scales.</exception>
+    protected (int FirstScales, int FullEvery) FirstScales(ParseResult options, ScaleSchedule scales)
+    {
+        int first = options.GetValue(_firstScales);
+        return first <= scales.Count
+            ? (first, options.GetValue(_fullEvery))
+            : throw new UserException($"--first-scales is {first}, but there are {scales.Count} scales: {scales}", ExitCode.Usage);
     }
 
     /// <summary>Adds the options of the optimiser, the folder and the machine; call it last.</summary>

@@ -68,6 +68,41 @@ public sealed class ConfigFile
         }
     }
 
+    /// <summary>How the model's author recommends to draw (<c>sampling</c>, an object with any of <c>guidance</c>, <c>top_k</c>, <c>top_p</c> and
+    /// <c>temperature</c>); what is not stated is the reference's.</summary>
+    /// <exception cref="CheckpointException">It is no such object, or a value is out of its range.</exception>
+    public SamplingDefaults Sampling
+    {
+        get
+        {
+            if (!Root.TryGetProperty("sampling", out JsonElement stated))
+            {
+                return SamplingDefaults.Reference;
+            }
+
+            string[] names = ["guidance", "top_k", "top_p", "temperature"];
+            if (stated.ValueKind != JsonValueKind.Object || stated.EnumerateObject().Any(entry => !names.Contains(entry.Name)))
+            {
+                throw new CheckpointException(Path, "sampling", $"expected an object with any of {string.Join(", ", names)}");
+            }
+
+            SamplingDefaults reference = SamplingDefaults.Reference;
+            float topK = Value("top_k", reference.TopK, value => value is >= 0 and <= 1 << 20 && value == (int)value, "a whole number from 0");
+            return new SamplingDefaults
+            {
+                Guidance = Value("guidance", reference.Guidance, value => Math.Abs(value) <= 1000, "a number from -1000 to 1000"),
+                TopK = (int)topK,
+                TopP = Value("top_p", reference.TopP, value => value is >= 0 and <= 1, "a number from 0 to 1"),
+                Temperature = Value("temperature", reference.Temperature, value => value is > 0 and <= 1000, "a number above 0, at most 1000"),
+            };
+
+            float Value(string name, float otherwise, Func<float, bool> rule, string words) =>
+                !stated.TryGetProperty(name, out JsonElement value) ? otherwise
+                : value.ValueKind == JsonValueKind.Number && value.TryGetSingle(out float number) && rule(number) ? number
+                : throw new CheckpointException(Path, $"sampling.{name}", $"{value.GetRawText()}, expected {words}");
+        }
+    }
+
     /// <summary>The token maps a VQ-VAE was trained with (<c>patch_nums</c>), or null: its tensors do not show them.</summary>
     /// <exception cref="CheckpointException">They are no schedule.</exception>
     public ScaleSchedule? VqVaeScales => new ConfigSection(this, "vae").Scales("patch_nums");

@@ -1,4 +1,5 @@
 using Subquartic.Adapters;
+using Subquartic.Generation;
 using Subquartic.Models;
 
 namespace Subquartic.Checkpoints;
@@ -21,6 +22,7 @@ public sealed class ModelFiles : IDisposable
         VqVaeConfig = VqVaeConfig.Infer(vqVae, ConfigFile.FindBeside(vqVae.Checkpoint.Path));
         Note = besideVar?.Note;
         ClassNames = besideVar?.ClassNames;
+        Sampling = besideVar?.Sampling ?? SamplingDefaults.Reference;
         if (ClassNames is { } names && names.Count != VarConfig.Classes)
         {
             throw new CheckpointException(besideVar!.Path, "class_names", $"{names.Count} names for {VarConfig.Classes} classes");
@@ -34,7 +36,7 @@ public sealed class ModelFiles : IDisposable
 
     private ModelFiles(ModelFiles files, CheckpointView var, IReadOnlyList<string>? classNames)
     {
-        (Var, VqVae, VqVaeConfig, Note, ClassNames) = (var, files.VqVae, files.VqVaeConfig, files.Note, classNames);
+        (Var, VqVae, VqVaeConfig, Note, ClassNames, Sampling) = (var, files.VqVae, files.VqVaeConfig, files.Note, classNames, files.Sampling);
         VarConfig = files.VarConfig with { Classes = var.Size("class_emb.weight", 2, 0) - 1 };
     }
 
@@ -56,6 +58,9 @@ public sealed class ModelFiles : IDisposable
     /// <summary>Names of the classes as stated beside the transformer (<c>class_names</c>), or null.</summary>
     /// <exception cref="CheckpointException">There are not as many names as classes.</exception>
     public IReadOnlyList<string>? ClassNames { get; }
+
+    /// <summary>How to draw where a user says nothing: as stated beside the transformer (<c>sampling</c>), otherwise the reference's settings.</summary>
+    public SamplingDefaults Sampling { get; }
 
     /// <summary>The model with adapters merged while it is read.</summary>
     /// <param name="adapters">The adapters and their weights.</param>

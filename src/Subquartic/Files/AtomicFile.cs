@@ -16,7 +16,7 @@ public static class AtomicFile
     /// <paramref name="write"/> throws, the temporary file is deleted and an older file stays as it was.</summary>
     /// <param name="path">The file; replaced when it exists.</param>
     /// <param name="write">Writes the content. The stream is seekable.</param>
-    /// <exception cref="IOException">The file cannot be written.</exception>
+    /// <exception cref="IOException">The file cannot be written, for instance because the disk is full; the message names it.</exception>
     /// <exception cref="UnauthorizedAccessException">The folder or the file may not be written.</exception>
     public static void Write(string path, Action<Stream> write)
     {
@@ -32,10 +32,22 @@ public static class AtomicFile
 
             File.Move(temporary, path, overwrite: true);
         }
-        catch
+        catch (Exception error)
         {
             File.Delete(temporary);
-            throw;
+
+            // Nobody knows the temporary file. A limit of the file system on lengths comes as an argument out of range of .NET's own stream.
+            string? reason = error is ArgumentOutOfRangeException { ParamName: "value", Source: "System.Private.CoreLib" }
+                ? "the file is too large for the file system"
+                : error is IOException && error.Message.Contains(temporary, StringComparison.Ordinal)
+                    ? error.Message.Replace(temporary, path, StringComparison.Ordinal)
+                    : null;
+            if (reason is null)
+            {
+                throw;
+            }
+
+            throw new IOException($"{path} could not be written: {reason}", error);
         }
     }
 }

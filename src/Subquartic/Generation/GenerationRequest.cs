@@ -16,7 +16,7 @@ public sealed record GenerationRequest
 
     /// <summary>Strength of the classifier-free guidance at the last scale; it grows from 0 at the first one. 0 turns it off and halves
     /// the work.</summary>
-    public float Guidance { get; init; } = 4;
+    public float Guidance { get; init; } = SamplingDefaults.Reference.Guidance;
 
     /// <summary>How tokens are drawn.</summary>
     public SamplingOptions Sampling { get; init; } = new();

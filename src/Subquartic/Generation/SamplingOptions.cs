@@ -1,20 +1,20 @@
 namespace Subquartic.Generation;
 
-/// <summary>How a token is drawn from its logits. The defaults are those of the official demonstration (VAR demo_sample.ipynb).</summary>
+/// <summary>How a token is drawn from its logits. The defaults are those of <see cref="SamplingDefaults.Reference"/>.</summary>
 public sealed record SamplingOptions
 {
     /// <summary>The most likely token, always.</summary>
     public static SamplingOptions Greedy { get; } = new() { TopK = 1, TopP = 0 };
 
     /// <summary>Divides the logits; above 1 more varied, below 1 more typical images. Positive.</summary>
-    public float Temperature { get; init; } = 1;
+    public float Temperature { get; init; } = SamplingDefaults.Reference.Temperature;
 
     /// <summary>Keeps the k largest logits, and all that equal the k-th; 0 keeps all.</summary>
-    public int TopK { get; init; } = 900;
+    public int TopK { get; init; } = SamplingDefaults.Reference.TopK;
 
     /// <summary>Then keeps the smallest set of likely tokens that holds this probability: tokens are removed, least likely first, while
     /// the removed ones together have at most 1 - TopP. 0 and 1 keep all.</summary>
-    public float TopP { get; init; } = 0.95f;
+    public float TopP { get; init; } = SamplingDefaults.Reference.TopP;
 
     /// <summary>Whether a position gets a weighted mean of code vectors (Gumbel softmax) instead of one of them: smoother images of
     /// less detail, for looking at only (more_smooth in VAR models/var.py).</summary>

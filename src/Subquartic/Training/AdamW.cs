@@ -24,25 +24,29 @@ public sealed record AdamWOptions
     public double ClipNorm { get; init; } = 2;
 }
 
-/// <summary>Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019) and clipping by the global norm.</summary>
+/// <summary>Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019) and clipping by the global norm; hidden matrices are left to
+/// <see cref="Muon"/> where there is one.</summary>
 /// <remarks>The norm is summed in double, parameter by parameter, so that the bits do not depend on threads.</remarks>
 public sealed class AdamW : IDisposable
 {
     private readonly FloatBuffer[] _means;
     private readonly FloatBuffer[] _squares;
     private readonly WorkerPool _pool;
+    private readonly Muon? _muon;
 
     /// <summary>Creates the optimiser.</summary>
     /// <param name="parameters">What to train.</param>
     /// <param name="options">Settings.</param>
     /// <param name="pool">Threads that share the work.</param>
-    public AdamW(IReadOnlyList<Parameter> parameters, AdamWOptions options, WorkerPool pool)
+    /// <param name="muon">Changes the parameters it takes, with <see cref="Mean"/> as its momentum; null for none. Disposed with the optimiser.</param>
+    public AdamW(IReadOnlyList<Parameter> parameters, AdamWOptions options, WorkerPool pool, Muon? muon = null)
     {
         ArgumentNullException.ThrowIfNull(parameters);
         ArgumentNullException.ThrowIfNull(pool);
         Parameters = parameters;
         Options = options;
         _pool = pool;
+        _muon = muon;
         _means = [.. parameters.Select(p => new FloatBuffer(p.Value.Length))];
         _squares = [.. parameters.Select(p => new FloatBuffer(p.Value.Length))];
     }
@@ -61,7 +65,7 @@ public sealed class AdamW : IDisposable
     /// <returns>The buffer itself.</returns>
     public FloatBuffer Mean(int index) => _means[index];
 
-    /// <summary>Mean of the squared gradients of a parameter: state to save and restore.</summary>
+    /// <summary>Mean of the squared gradients of a parameter: state to save and restore; zeros for a hidden matrix of <see cref="Muon"/>.</summary>
     /// <param name="index">Index of the parameter.</param>
     /// <returns>The buffer itself.</returns>
     public FloatBuffer Square(int index) => _squares[index];
@@ -83,6 +87,13 @@ public sealed class AdamW : IDisposable
             double correction = Math.Sqrt(1 - Math.Pow(Options.Beta2, Steps));
             var update = new UpdateBody(this, (float)clip, (float)(learningRate / (1 - Math.Pow(Options.Beta1, Steps))), (float)correction, learningRate);
             _pool.Run(Parameters.Count, ref update);
+            for (int i = 0; _muon is not null && i < Parameters.Count; i++)
+            {
+                if (Muon.Takes(Parameters[i]))
+                {
+                    _muon.Update(Parameters[i], _means[i], (float)clip, Keep(Parameters[i], learningRate), learningRate);
+                }
+            }
         }
 
         foreach (Parameter parameter in Parameters)
@@ -99,12 +110,15 @@ public sealed class AdamW : IDisposable
     {
         Array.ForEach(_means, buffer => buffer.Dispose());
         Array.ForEach(_squares, buffer => buffer.Dispose());
+        _muon?.Dispose();
     }
+
+    private float Keep(Parameter parameter, double learningRate) => parameter.Decays ? (float)(1 - learningRate * Options.WeightDecay) : 1;
 
     private void Update(int index, float clip, float rate, float correction, double learningRate)
     {
         Parameter parameter = Parameters[index];
-        if (!parameter.Trainable)
+        if (!parameter.Trainable || (_muon is not null && Muon.Takes(parameter)))
         {
             return;
         }
@@ -112,7 +126,7 @@ public sealed class AdamW : IDisposable
         float beta1 = (float)Options.Beta1;
         float beta2 = (float)Options.Beta2;
         float epsilon = (float)Options.Epsilon;
-        float keep = parameter.Decays ? (float)(1 - learningRate * Options.WeightDecay) : 1;
+        float keep = Keep(parameter, learningRate);
         Span<float> value = parameter.Value.Span();
         Span<float> gradient = parameter.Gradient.Span();
         Span<float> mean = _means[index].Span();

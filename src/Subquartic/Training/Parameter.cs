@@ -41,6 +41,10 @@ public sealed class Parameter : IDisposable
     /// filter_params).</summary>
     public bool Decays { get; init; } = true;
 
+    /// <summary>Hidden matrices that stand below each other in this parameter (three in the weights of queries, keys and values), for
+    /// <see cref="Muon"/>; 0 for what is none: embeddings, heads, biases, norms.</summary>
+    public int HiddenMatrices { get; set; }
+
     /// <summary>Counts changes of the value.</summary>
     public int Version { get; private set; }
 

@@ -12,7 +12,7 @@ namespace Subquartic.Training;
 /// <param name="LearningRate">Step size.</param>
 /// <param name="GradientNorm">Norm of all gradients before clipping; a step in which it is not finite changes nothing.</param>
 /// <param name="Measures">What else the stage reports, by name.</param>
-/// <param name="PerScale">One number per scale: used codes for the autoencoder, accuracy for the transformer.</param>
+/// <param name="PerScale">One number per scale of the step: used codes for the autoencoder, accuracy for the transformer.</param>
 public sealed record StepReport(
     long Step, double Loss, double LearningRate, double GradientNorm, IReadOnlyDictionary<string, double> Measures, IReadOnlyList<double> PerScale);
 
@@ -39,7 +39,8 @@ public abstract class Trainer : IDisposable
         Parameters = parameters;
         Options = options;
         Tape = new Tape(kernels);
-        _optimizer = new AdamW(parameters.All, options.Optimizer, kernels.Pool);
+        _optimizer = new AdamW(
+            parameters.All, options.Optimizer, kernels.Pool, options.Muon is { } muon ? new Muon(parameters.All, muon, kernels) : null);
         _averages = [.. parameters.All.Select(p => FloatBuffer.Of(p.Value.Span()))];
         _reader = new BatchReader(dataset, kernels.Pool, options.Seed);
         _pictures = new FloatBuffer((long)options.Batch * dataset.Height * dataset.Width * 3);
@@ -210,7 +211,9 @@ public abstract class Trainer : IDisposable
     private ulong Fingerprint()
     {
         ulong hash = 0;
-        foreach (char c in $"{NetworkDescription} {_data} {Options}")
+
+        // Without Muon it reads as before there was one, so that older states stay valid.
+        foreach (char c in $"{NetworkDescription} {_data} {Options.ToString().Replace(" Muon = ,", "", StringComparison.Ordinal)}")
         {
             hash = SplitMix64.Mix(hash ^ c);
         }

@@ -24,6 +24,9 @@ public sealed record TrainingOptions
     /// <summary>Settings of the optimiser.</summary>
     public AdamWOptions Optimizer { get; init; } = new();
 
+    /// <summary>Steps of hidden matrices by <see cref="Training.Muon"/>; null leaves them to AdamW.</summary>
+    public MuonOptions? Muon { get; init; }
+
     /// <summary>Share of the old in the running average of the weights, which is what is saved as the model; 0 saves the weights themselves.</summary>
     public double AverageDecay { get; init; } = 0.999;
 

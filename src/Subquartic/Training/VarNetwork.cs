@@ -2,6 +2,7 @@ using System.Numerics.Tensors;
 using Subquartic.Adapters;
 using Subquartic.Attention;
 using Subquartic.Checkpoints;
+using Subquartic.Generation;
 using Subquartic.Layers;
 using Subquartic.Models;
 using Subquartic.Numerics.Tensors;
@@ -105,20 +106,24 @@ public sealed class VarNetwork : IDisposable
     /// <param name="tape">The tape.</param>
     /// <param name="labels">B classes; <see cref="VarConfig.Classes"/> is the unconditional one.</param>
     /// <param name="input">Feature maps of all scales but the first (B * (L - n_1), Cvae).</param>
+    /// <param name="scales">The first scales of the schedule, where the sequences hold no more; null for all. Tokens see none of later scales, so
+    /// their logits are the same.</param>
     /// <returns>(B * L, V).</returns>
-    public Variable Forward(Tape tape, ReadOnlyMemory<int> labels, Matrix input)
+    public Variable Forward(Tape tape, ReadOnlyMemory<int> labels, Matrix input, ScaleSchedule? scales = null)
     {
         ArgumentNullException.ThrowIfNull(tape);
+        scales ??= Config.Scales;
+        AttentionSegment[] segments = scales.Count == _segments.Length ? _segments : _segments[..scales.Count];
         Variable maps = tape.New(input.Rows, input.Columns, needsGradient: false);
         input.Span().CopyTo(maps.Value.Span());
         Variable words = Linear(tape, maps, _wordWeight, _wordBias);
         Variable classes = tape.LookUp(_classes, labels, _newClasses);
-        Variable x = tape.TokenSequence(words, classes, _start, _positions, _levels, Config.Scales);
+        Variable x = tape.TokenSequence(words, classes, _start, _positions, _levels, scales);
         Variable condition = tape.Silu(classes);
         Variable? shared = _sharedAdaLn is { } layer ? Linear(tape, condition, layer.Weight, layer.Bias) : null;
         foreach (Block block in _blocks)
         {
-            x = block.Forward(tape, x, condition, shared, labels.Length);
+            x = block.Forward(tape, x, condition, shared, labels.Length, segments);
         }
 
         Variable modulation = Linear(tape, condition, _headAdaLn.Weight, _headAdaLn.Bias);
@@ -191,6 +196,8 @@ public sealed class VarNetwork : IDisposable
             _projection = network.Layer($"{name}.attn.proj", width, width, branch);
             _expand = network.Layer($"{name}.ffn.fc1", width, config.HiddenWidth, deviation);
             _contract = network.Layer($"{name}.ffn.fc2", config.HiddenWidth, width, branch);
+            _qkv.HiddenMatrices = 3;
+            _projection.Weight.HiddenMatrices = _expand.Weight.HiddenMatrices = _contract.Weight.HiddenMatrices = 1;
             if (config.SharedAdaLn)
             {
                 _adaLnOffset = parameters.Normal($"{name}.ada_gss", 1 / Math.Sqrt(width), decays: false, 1, 1, 6, width);
@@ -209,7 +216,7 @@ public sealed class VarNetwork : IDisposable
             }
         }
 
-        public Variable Forward(Tape tape, Variable x, Variable condition, Variable? shared, int images)
+        public Variable Forward(Tape tape, Variable x, Variable condition, Variable? shared, int images, AttentionSegment[] segments)
         {
             VarConfig config = _network.Config;
             Variable modulation = _adaLn is { } own
@@ -220,7 +227,7 @@ public sealed class VarNetwork : IDisposable
                 _network.Linear(tape, normed, _qkv, null), _queryBias, _valueBias, _logFactors, config.Heads, _network.MaxAttentionScale);
             qkv = _network._rotary is { } rotary ? tape.Rotate(qkv, images, config.Heads, rotary) : qkv;
             float scale = config.AttentionL2Norm ? 1 : 0.25f / MathF.Sqrt(config.HeadWidth);
-            Variable attended = tape.Attention(qkv, images, config.Heads, scale, _network._segments, _network.LowRank);
+            Variable attended = tape.Attention(qkv, images, config.Heads, scale, segments, _network.LowRank);
             x = tape.GatedResidual(x, _network.Linear(tape, attended, _projection.Weight, _projection.Bias), modulation, gateChunk: 0);
 
             normed = tape.LayerNormModulate(x, modulation, scaleChunk: 3, shiftChunk: 5, config.NormEpsilon);

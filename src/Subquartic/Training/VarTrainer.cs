@@ -10,8 +10,9 @@ using Subquartic.Training.Operations;
 namespace Subquartic.Training;
 
 /// <summary>Trains the second stage: the transformer, on the tokens that a trained VQ-VAE gives to pictures (VAR trainer.py).</summary>
-/// <remarks>A share of the labels is replaced by the unconditional class, so that guidance works. Measures: <c>accuracy</c> over all
-/// tokens; per scale the accuracy.</remarks>
+/// <remarks>A share of the labels is replaced by the unconditional class, so that guidance works. Most steps may show the first scales only: these
+/// hold few of the tokens and decide most of what is seen (the reference's progressive training, pg in VAR trainer.py, has the same reason).
+/// Measures: <c>accuracy</c> over the tokens of the step; per scale of the step the accuracy.</remarks>
 public sealed class VarTrainer : Trainer
 {
     private readonly VarNetwork _network;
@@ -19,6 +20,8 @@ public sealed class VarTrainer : Trainer
     private readonly IAttention _attention;
     private readonly double _classDropout;
     private readonly double _labelSmoothing;
+    private readonly ScaleSchedule _firstScales;
+    private readonly int _fullEvery;
     private readonly FloatBuffer _maps;
 
     /// <summary>Prepares training.</summary>
@@ -29,10 +32,12 @@ public sealed class VarTrainer : Trainer
     /// <param name="kernels">The kernels that compute.</param>
     /// <param name="classDropout">Share of labels replaced by the unconditional class: 0.1 in the reference.</param>
     /// <param name="labelSmoothing">Label smoothing of the loss: 0 in the reference.</param>
-    /// <exception cref="ArgumentException">Data, VQ-VAE and network do not fit together.</exception>
+    /// <param name="firstScales">Scales of a step that does not show all; 0 shows all in every step.</param>
+    /// <param name="fullEvery">Of so many steps the last one shows all scales.</param>
+    /// <exception cref="ArgumentException">Data, VQ-VAE and network do not fit together, or there are fewer scales.</exception>
     public VarTrainer(
         VarNetwork network, VqVae autoencoder, IImageDataset dataset, TrainingOptions options, KernelSet kernels,
-        double classDropout = 0.1, double labelSmoothing = 0)
+        double classDropout = 0.1, double labelSmoothing = 0, int firstScales = 0, int fullEvery = 1)
         : base(network?.Trained ?? throw new ArgumentNullException(nameof(network)), dataset, options, kernels)
     {
         ArgumentNullException.ThrowIfNull(autoencoder);
@@ -49,11 +54,15 @@ public sealed class VarTrainer : Trainer
                 nameof(autoencoder));
         }
 
+        ArgumentOutOfRangeException.ThrowIfLessThan(fullEvery, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)firstScales, (uint)config.Scales.Count, nameof(firstScales));
         _network = network;
         _autoencoder = autoencoder;
         _attention = new ExactAttention(kernels);
         _classDropout = classDropout;
         _labelSmoothing = labelSmoothing;
+        _firstScales = firstScales > 0 && firstScales < config.Scales.Count ? new ScaleSchedule([.. config.Scales.Sizes.Take(firstScales)]) : config.Scales;
+        _fullEvery = fullEvery;
         TokenMapSize last = config.Scales.Last;
         _maps = new FloatBuffer(2L * options.Batch * last.Tokens * config.CodeChannels);
     }
@@ -63,7 +72,9 @@ public sealed class VarTrainer : Trainer
 
     // Without rotation it reads as before there was one, so that older states stay valid.
     private protected override string NetworkDescription =>
-        $"{_network.Config.ToString().Replace(", RopeBase = ,", ",", StringComparison.Ordinal)} {_network.MaxAttentionScale} {_classDropout} {_labelSmoothing} {Hash(_autoencoder.Quantizer.Codebook.Span()):x}{AdapterDescription}";
+        $"{_network.Config.ToString().Replace(", RopeBase = ,", ",", StringComparison.Ordinal)} {_network.MaxAttentionScale} {_classDropout} {_labelSmoothing} {Hash(_autoencoder.Quantizer.Codebook.Span()):x}{AdapterDescription}{FirstScalesDescription}";
+
+    private string FirstScalesDescription => ReferenceEquals(_firstScales, _network.Config.Scales) ? "" : $" {_firstScales.Count} {_fullEvery}";
 
     // An adapter belongs to the weights under it; their class embedding tells models apart.
     private string AdapterDescription => _network.Adapter is not { } adapter ? "" :
@@ -79,14 +90,19 @@ public sealed class VarTrainer : Trainer
         FeatureMap f = _maps.FeatureMap(batch, scales.Last.Height, scales.Last.Width, config.CodeChannels);
         FeatureMap fHat = _maps.FeatureMap(batch, scales.Last.Height, scales.Last.Width, config.CodeChannels, f.Length);
         _autoencoder.Encode(Images, f, _attention);
-        var tokens = new int[batch * scales.Tokens];
-        int inputs = scales.Tokens - scales[0].Tokens;
+        ScaleSchedule shown = (Step + 1) % _fullEvery == 0 ? scales : _firstScales;
+        var tokens = new int[batch * shown.Tokens];
+        int inputs = shown.Tokens - scales[0].Tokens;
         Matrix input = Tape.Take(batch * inputs, config.CodeChannels);
+        Matrix inputOfAll = Tape.Take(batch * (scales.Tokens - scales[0].Tokens), config.CodeChannels);
         Tape.Kernels.Pool.For(batch, b =>
         {
-            Span<int> own = tokens.AsSpan(b * scales.Tokens, scales.Tokens);
+            var own = new int[scales.Tokens];
+            Matrix all = inputOfAll.SliceRows(b * (scales.Tokens - scales[0].Tokens), scales.Tokens - scales[0].Tokens);
             _autoencoder.Quantizer.Quantize(f.Image(b), own, fHat.Image(b));
-            _autoencoder.Quantizer.TeacherInput(own, input.SliceRows(b * inputs, inputs));
+            _autoencoder.Quantizer.TeacherInput(own, all);
+            own.AsSpan(0, shown.Tokens).CopyTo(tokens.AsSpan(b * shown.Tokens));
+            all.SliceRows(0, inputs).Span().CopyTo(input.SliceRows(b * inputs, inputs).Span());
         });
 
         var labels = new int[batch];
@@ -96,11 +112,11 @@ public sealed class VarTrainer : Trainer
             labels[b] = (hash >> 11) * (1.0 / (1UL << 53)) < _classDropout ? config.Classes : Labels[b];
         }
 
-        Variable logits = _network.Forward(Tape, labels, input);
+        Variable logits = _network.Forward(Tape, labels, input, shown);
         var losses = new float[tokens.Length];
         var hits = new bool[tokens.Length];
         Tape.CrossEntropy(logits, tokens, _labelSmoothing, losses, hits);
-        var perScale = new double[scales.Count];
+        var perScale = new double[shown.Count];
         double loss = 0;
         int right = 0;
         for (int i = 0; i < tokens.Length; i++)
@@ -109,15 +125,15 @@ public sealed class VarTrainer : Trainer
             right += hits[i] ? 1 : 0;
         }
 
-        for (int k = 0; k < scales.Count; k++)
+        for (int k = 0; k < shown.Count; k++)
         {
             int count = 0;
             for (int b = 0; b < batch; b++)
             {
-                count += hits.AsSpan(b * scales.Tokens + scales.Start(k), scales[k].Tokens).Count(true);
+                count += hits.AsSpan(b * shown.Tokens + shown.Start(k), shown[k].Tokens).Count(true);
             }
 
-            perScale[k] = (double)count / (batch * scales[k].Tokens);
+            perScale[k] = (double)count / (batch * shown[k].Tokens);
         }
 
         return (loss / tokens.Length, new Dictionary<string, double> { ["accuracy"] = (double)right / tokens.Length }, perScale);

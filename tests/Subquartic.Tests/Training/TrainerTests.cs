@@ -38,14 +38,62 @@ public sealed class TrainerTests : IDisposable
         Assert.Equal(through, resumed);
     }
 
-    [Fact]
-    public void Resumed_training_of_the_transformer_ends_with_the_same_bits_and_the_loss_falls()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Resumed_training_of_the_transformer_ends_with_the_same_bits_and_the_loss_falls(bool muon)
     {
         using VqVae autoencoder = SavedAutoencoder();
-        (byte[] through, double first, double last) = Run(threads => TransformerTrainer(autoencoder, threads), 24, resumeAt: 0);
-        (byte[] resumed, _, _) = Run(threads => TransformerTrainer(autoencoder, threads), 24, resumeAt: 5);
+        MuonOptions? matrices = muon ? new MuonOptions() : null;
+        (byte[] through, double first, double last) = Run(threads => TransformerTrainer(autoencoder, threads, matrices), 24, resumeAt: 0);
+        (byte[] resumed, _, _) = Run(threads => TransformerTrainer(autoencoder, threads, matrices), 24, resumeAt: 5);
         Assert.True(last < first, $"the loss went from {first} to {last}");
         Assert.Equal(through, resumed);
+    }
+
+    [Fact]
+    public void Most_steps_may_show_the_first_scales_only()
+    {
+        using VqVae autoencoder = SavedAutoencoder();
+        Trainer Create(int threads) => new VarTrainer(
+            new VarNetwork(TransformerConfig, 1), autoencoder, Sixteen, Options, KernelSet.Create(KernelSet.Best.Name, threads), firstScales: 2, fullEvery: 3);
+        byte[] through = Run(Create, 7, resumeAt: 0).Model;
+        Assert.Equal(through, Run(Create, 7, resumeAt: 5).Model);
+        using Trainer trainer = Create(1);
+        Assert.Equal([2, 2, 3, 2, 2, 3], Enumerable.Range(0, 6).Select(_ => trainer.TakeStep().PerScale.Count));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new VarTrainer(
+            new VarNetwork(TransformerConfig, 1), autoencoder, Sixteen, Options, KernelSet.Best, firstScales: 4, fullEvery: 3));
+    }
+
+    [Fact]
+    public void Logits_of_the_first_scales_do_not_need_the_others()
+    {
+        using var network = new VarNetwork(TransformerConfig, 3);
+        using var tape = new Tape(KernelSet.Best, recording: false);
+        int[] labels = [3, 16];
+        int all = Scales.Tokens - 1, first = Scales.Start(2) - 1, channels = TransformerConfig.CodeChannels;
+        Matrix input = tape.Take(2 * all, channels), start = tape.Take(2 * first, channels);
+        var random = new Random(1);
+        for (int row = 0; row < input.Rows; row++)
+        {
+            foreach (ref float value in input.Row(row))
+            {
+                value = (float)random.NextDouble();
+            }
+
+            if (row % all < first)
+            {
+                input.Row(row).CopyTo(start.Row(row / all * first + row % all));
+            }
+        }
+
+        Matrix expected = network.Forward(tape, labels, input).Value;
+        Matrix actual = network.Forward(tape, labels, start, ScaleSchedule.Square(1, 2)).Value;
+        Assert.Equal(2 * Scales.Start(2), actual.Rows);
+        for (int row = 0; row < actual.Rows; row++)
+        {
+            AssertClose(expected.Row(row / Scales.Start(2) * Scales.Tokens + row % Scales.Start(2)), actual.Row(row));
+        }
     }
 
     [Fact]
@@ -209,6 +257,29 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
+    public void Codes_that_nothing_is_near_come_back_where_pictures_are()
+    {
+        string path = Path.Combine(_folder, "vae.safetensors");
+        using (VqVaeTrainer trained = AutoencoderTrainer(2))
+        {
+            trained.SaveModel(path);
+        }
+
+        using Checkpoint file = Checkpoint.Open(path);
+        var network = new VqVaeNetwork(AutoencoderConfig, Scales, 1, file.Root);
+        Matrix codes = network.Codebook.Matrix;
+        codes.SliceRows(12, 12).Span().Fill(1000);
+        network.Codebook.Changed();
+        using var trainer = new VqVaeTrainer(network, Sixteen, Options with { Steps = 1000 }, KernelSet.Best);
+        for (int step = 0; step < 100; step++)
+        {
+            trainer.TakeStep();
+        }
+
+        Assert.All(codes.Span().ToArray(), value => Assert.InRange(value, -100, 100));
+    }
+
+    [Fact]
     public void A_state_of_another_training_is_refused()
     {
         string path = Path.Combine(_folder, "state.safetensors");
@@ -306,8 +377,8 @@ public sealed class TrainerTests : IDisposable
     private static VqVaeTrainer AutoencoderTrainer(int threads) => new(
         new VqVaeNetwork(AutoencoderConfig, Scales, 1), Sixteen, Options, KernelSet.Create(KernelSet.Best.Name, threads));
 
-    private static VarTrainer TransformerTrainer(VqVae autoencoder, int threads) => new(
-        new VarNetwork(TransformerConfig, 1), autoencoder, Sixteen, Options, KernelSet.Create(KernelSet.Best.Name, threads));
+    private static VarTrainer TransformerTrainer(VqVae autoencoder, int threads, MuonOptions? muon = null) => new(
+        new VarNetwork(TransformerConfig, 1), autoencoder, Sixteen, Options with { Muon = muon }, KernelSet.Create(KernelSet.Best.Name, threads));
 
     private VqVae SavedAutoencoder()
     {
