@@ -88,7 +88,7 @@ public sealed class GenerateTests : IDisposable
 
         string json = _program.At("model", "var.json");
         string before = File.Exists(json) ? File.ReadAllText(json).Trim() : "{}";
-        File.WriteAllText(json, before[..^1] + (before == "{}" ? "" : ",") + "\"sampling\":{\"guidance\":1.5,\"top_k\":3}}");
+        File.WriteAllText(json, before[..^1] + (before == "{}" ? "" : ",") + "\"recommended_sampling\":{\"guidance\":1.5,\"top_k\":3}}");
         JsonElement Draw(params string[] arguments) => _program.Succeed(["generate", "--class", "3", "--json", .. arguments]).Json();
         JsonElement drawn = Draw("--model", "model", "--top-k", "5");
         JsonElement settings = drawn.GetProperty("sampling");

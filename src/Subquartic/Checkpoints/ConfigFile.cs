@@ -68,14 +68,14 @@ public sealed class ConfigFile
         }
     }
 
-    /// <summary>How the model's author recommends to draw (<c>sampling</c>, an object with any of <c>guidance</c>, <c>top_k</c>, <c>top_p</c> and
+    /// <summary>How the model's author recommends to draw (<c>recommended_sampling</c>, an object with any of <c>guidance</c>, <c>top_k</c>, <c>top_p</c> and
     /// <c>temperature</c>); what is not stated is the reference's.</summary>
     /// <exception cref="CheckpointException">It is no such object, or a value is out of its range.</exception>
     public SamplingDefaults Sampling
     {
         get
         {
-            if (!Root.TryGetProperty("sampling", out JsonElement stated))
+            if (!Root.TryGetProperty("recommended_sampling", out JsonElement stated))
             {
                 return SamplingDefaults.Reference;
             }
@@ -83,7 +83,7 @@ public sealed class ConfigFile
             string[] names = ["guidance", "top_k", "top_p", "temperature"];
             if (stated.ValueKind != JsonValueKind.Object || stated.EnumerateObject().Any(entry => !names.Contains(entry.Name)))
             {
-                throw new CheckpointException(Path, "sampling", $"expected an object with any of {string.Join(", ", names)}");
+                throw new CheckpointException(Path, "recommended_sampling", $"expected an object with any of {string.Join(", ", names)}");
             }
 
             SamplingDefaults reference = SamplingDefaults.Reference;
@@ -99,7 +99,7 @@ public sealed class ConfigFile
             float Value(string name, float otherwise, Func<float, bool> rule, string words) =>
                 !stated.TryGetProperty(name, out JsonElement value) ? otherwise
                 : value.ValueKind == JsonValueKind.Number && value.TryGetSingle(out float number) && rule(number) ? number
-                : throw new CheckpointException(Path, $"sampling.{name}", $"{value.GetRawText()}, expected {words}");
+                : throw new CheckpointException(Path, $"recommended_sampling.{name}", $"{value.GetRawText()}, expected {words}");
         }
     }
 

@@ -59,7 +59,7 @@ public sealed class ModelFiles : IDisposable
     /// <exception cref="CheckpointException">There are not as many names as classes.</exception>
     public IReadOnlyList<string>? ClassNames { get; }
 
-    /// <summary>How to draw where a user says nothing: as stated beside the transformer (<c>sampling</c>), otherwise the reference's settings.</summary>
+    /// <summary>How to draw where a user says nothing: as stated beside the transformer (<c>recommended_sampling</c>), otherwise the reference's settings.</summary>
     public SamplingDefaults Sampling { get; }
 
     /// <summary>The model with adapters merged while it is read.</summary>

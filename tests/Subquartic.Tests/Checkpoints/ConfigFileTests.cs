@@ -89,7 +89,7 @@ public sealed class ConfigFileTests : CheckpointFiles
     [Fact]
     public void Recommended_sampling_takes_the_place_of_the_references_field_by_field()
     {
-        Write("""{"sampling":{"guidance":1.5,"top_k":0,"temperature":0.75}}"""u8.ToArray(), "a.json");
+        Write("""{"recommended_sampling":{"guidance":1.5,"top_k":0,"temperature":0.75}}"""u8.ToArray(), "a.json");
         Assert.Equal(
             new SamplingDefaults { Guidance = 1.5f, TopK = 0, Temperature = 0.75f }, ConfigFile.Load(Path.Combine(Folder, "a.json")).Sampling);
         Assert.Equal(SamplingDefaults.Reference, ConfigFile.Load(Write("{}"u8.ToArray(), "b.json")).Sampling);
@@ -98,14 +98,14 @@ public sealed class ConfigFileTests : CheckpointFiles
     }
 
     [Theory]
-    [InlineData("""{"sampling":7}""", "sampling", "an object")]
-    [InlineData("""{"sampling":{"seed":1}}""", "sampling", "guidance, top_k, top_p, temperature")]
-    [InlineData("""{"sampling":{"guidance":"4"}}""", "sampling.guidance", "a number")]
-    [InlineData("""{"sampling":{"guidance":1e9}}""", "sampling.guidance", "1000")]
-    [InlineData("""{"sampling":{"top_k":1.5}}""", "sampling.top_k", "a whole number")]
-    [InlineData("""{"sampling":{"top_k":-1}}""", "sampling.top_k", "a whole number")]
-    [InlineData("""{"sampling":{"top_p":1.1}}""", "sampling.top_p", "from 0 to 1")]
-    [InlineData("""{"sampling":{"temperature":0}}""", "sampling.temperature", "above 0")]
+    [InlineData("""{"recommended_sampling":7}""", "recommended_sampling", "an object")]
+    [InlineData("""{"recommended_sampling":{"seed":1}}""", "recommended_sampling", "guidance, top_k, top_p, temperature")]
+    [InlineData("""{"recommended_sampling":{"guidance":"4"}}""", "recommended_sampling.guidance", "a number")]
+    [InlineData("""{"recommended_sampling":{"guidance":1e9}}""", "recommended_sampling.guidance", "1000")]
+    [InlineData("""{"recommended_sampling":{"top_k":1.5}}""", "recommended_sampling.top_k", "a whole number")]
+    [InlineData("""{"recommended_sampling":{"top_k":-1}}""", "recommended_sampling.top_k", "a whole number")]
+    [InlineData("""{"recommended_sampling":{"top_p":1.1}}""", "recommended_sampling.top_p", "from 0 to 1")]
+    [InlineData("""{"recommended_sampling":{"temperature":0}}""", "recommended_sampling.temperature", "above 0")]
     public void Refuses_recommended_sampling_out_of_range_by_field(string json, string field, string words)
     {
         string path = Write(System.Text.Encoding.UTF8.GetBytes(json), "a.json");
