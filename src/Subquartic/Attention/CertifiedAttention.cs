@@ -267,7 +267,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
             (int b, int h) = (task / input.Queries.Heads, task % input.Queries.Heads);
             double bound = ExactAttention.RoundingBound(
                 input.Keys.Width, input.Keys.Rows,
-                Math.Abs((double)input.Scale) * Longest(input.Queries[b, h]) * Longest(input.Keys[b, h]), Largest(input.Values[b, h]));
+                Math.Abs((double)input.Scale) * Longest(input.Queries[b, h]) * Longest(input.Keys[b, h]), RowVectors.LargestMagnitude(input.Values[b, h]));
             bounds[task] = double.IsNaN(bound) ? double.PositiveInfinity : bound;
         }
 
@@ -275,22 +275,6 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         {
             float longest = RowVectors.LongestSquare(x);
             return Math.Sqrt((longest * (1 + ExactAttention.Gamma(x.Columns + 2))) + (x.Columns * (double)float.Epsilon));
-        }
-
-        private static double Largest(Matrix x)
-        {
-            if (x.IsContiguous)
-            {
-                return RowVectors.LargestMagnitude(x.Span());
-            }
-
-            float largest = 0;
-            for (int row = 0; row < x.Rows; row++)
-            {
-                largest = Math.Max(largest, Math.Abs(TensorPrimitives.MaxMagnitude<float>(x.Row(row))));
-            }
-
-            return largest;
         }
     }
 }

@@ -10,10 +10,10 @@ internal sealed partial class MergePath
 {
     private void Solve(int group)
     {
-        int first = group * GroupTiles, end = Math.Min(first + GroupTiles, _wave.Count);
+        int first = group * _group, end = Math.Min(first + _group, _wave.Count);
         if (!_workspaces.TryTake(out MergeWorkspace[]? works))
         {
-            works = new MergeWorkspace[GroupTiles];
+            works = new MergeWorkspace[MaxGroup];
             for (int i = 0; i < works.Length; i++)
             {
                 works[i] = new MergeWorkspace();

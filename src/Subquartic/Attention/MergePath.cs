@@ -48,7 +48,7 @@ namespace Subquartic.Attention;
 /// </remarks>
 internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) : IDisposable
 {
-    private const int Probes = 4, WaveTiles = 16, GroupTiles = 4, MaxAttempts = 3;
+    private const int Probes = 4, WaveTiles = 16, MaxGroup = 4, MaxAttempts = 3;
 
     private const double U = ExactAttention.UnitRoundoff;
 
@@ -71,6 +71,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     private double _gamma;
     private double _price;
     private bool _audited;
+    private int _group;
 
     private enum Pass
     {
@@ -255,7 +256,10 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
         Matrix pilots = new(_pilots, 0, PilotRows * count, _head.Keys.Columns, stride);
         kernels.Gemm(pilots, _packed!, _scores.Matrix(PilotRows * count, keys));
         Work += (double)PilotRows * count * keys * _head.Keys.Columns;
-        Run(Pass.Solve, (count + GroupTiles - 1) / GroupTiles);
+
+        // Tiles that share a pass over the keys, fewer where threads would wait for each other.
+        _group = Math.Clamp(count / (2 * kernels.Pool.Threads), 1, MaxGroup);
+        Run(Pass.Solve, (count + _group - 1) / _group);
         double gamma = 0, price = 0;
         int merged = 0;
         for (int i = 0; i < count; i++)

@@ -468,6 +468,37 @@ internal static class RowVectors
         return longest;
     }
 
+    /// <summary>The largest |x| of a matrix, 0 for nothing; NaN when a value is not finite.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static float LargestMagnitude(Matrix x)
+    {
+        Vector512<float> most = default, more = default, bad = default, worse = default;
+        float largest = 0, poison = 0;
+        for (int row = 0; row < x.Rows; row++)
+        {
+            ReadOnlySpan<float> values = x.Row(row);
+            int j = 0;
+            for (; j + (2 * Lanes) <= values.Length; j += 2 * Lanes)
+            {
+                Vector512<float> a = Vector512.Create(values.Slice(j, Lanes)), b = Vector512.Create(values.Slice(j + Lanes, Lanes));
+                most = Vector512.MaxNative(most, Vector512.Abs(a));
+                more = Vector512.MaxNative(more, Vector512.Abs(b));
+                bad += a * Vector512<float>.Zero;
+                worse += b * Vector512<float>.Zero;
+            }
+
+            for (; j < values.Length; j++)
+            {
+                largest = Math.Max(largest, Math.Abs(values[j]));
+                poison += values[j] * 0;
+            }
+        }
+
+        most = Vector512.MaxNative(most, more);
+        bad += worse;
+        return Math.Max(largest, Largest(most)) + Vector512.Sum(bad) + poison;
+    }
+
     /// <summary>The largest |x|; 0 for nothing.</summary>
     public static float LargestMagnitude(ReadOnlySpan<float> x) => x.IsEmpty ? 0 : Math.Abs(TensorPrimitives.MaxMagnitude(x));
 }
