@@ -1,13 +1,13 @@
 namespace Subquartic.Attention;
 
 /// <summary>Bounds of exp on an interval that contains 0: |e^x - 1| &lt;= Phi(b) |x| and
-/// PsiBelow(b) x^2/2 &lt;= e^x - 1 - x &lt;= Psi(b) x^2/2 for |x| &lt;= b.</summary>
+/// 0 &lt;= e^x - 1 - x &lt;= Psi(b) x^2/2 for |x| &lt;= b.</summary>
 /// <remarks>phi(b) = (e^b - 1)/b and psi(b) = 2 (e^b - 1 - b)/b^2 are power series with positive coefficients, hence increasing,
-/// and psi increases on the negative axis too (it is the mean of e^(tb) under the density 2 (1 - t) on [0, 1]). Sums of series are
+/// and psi increases on the negative axis too (it is the mean of e^(tb) under the density 2 (1 - t) on [0, 1]), where it is positive. Sums of series are
 /// closed by a geometric series; rounding in double is covered by the last factor.</remarks>
 internal static class ExpRemainder
 {
-    private const double Up = 1 + 1e-12, Down = 1 - 1e-12;
+    private const double Up = 1 + 1e-12;
 
     /// <summary>At least (e^b - 1)/b, b &gt;= 0.</summary>
     public static double Phi(double b) => b < 1
@@ -18,9 +18,4 @@ internal static class ExpRemainder
     public static double Psi(double b) => b < 1
         ? (1 + (b / 3 * (1 + (b / 4 * (1 + (b / 5 * (1 + (b / 6 / (1 - (b / 7)))))))))) * Up
         : 2 * (Math.Exp(b) - 1 - b) / (b * b) * Up;
-
-    /// <summary>At most 2 (e^-b - 1 + b)/b^2, b &gt;= 0.</summary>
-    public static double PsiBelow(double b) => b < 1
-        ? (1 - (b / 3 * (1 - (b / 4 * (1 - (b / 5)))))) * Down // an alternating series of falling terms, cut after a negative one
-        : 2 * (Math.Exp(-b) - 1 + b) / (b * b) * Down;
 }

@@ -12,21 +12,23 @@ namespace Subquartic.Attention;
 /// <para><b>Identity.</b> Let q0 be any vector, u = q - q0, pi_k = w_k / sum w with w_k = exp(q0.k), c = sum pi k, A = sum pi v, y = k - c,
 /// x = u.y, so that E_pi x = 0. With m = E_pi e^x and J = sum pi y v^T,
 /// o(q) = A + ( J^T u + E_pi[(e^x - 1 - x)(v - A)] ) / m.</para>
-/// <para><b>Theorem.</b> Let |x| &lt;= b for all keys, sig2 = E_pi x^2 in [s-, s+], lo = psi(-b) s-/2, hi = psi(b) s+/2, and let mh be any number in
-/// [1 + lo, 1 + hi]. Then o~ = A + J^T u / mh obeys
-/// |o - o~|_inf &lt;= |J^T u|_inf max(1/(1 + lo) - 1/mh, 1/mh - 1/(1 + hi)) + hi/(1 + hi) max_k |v_k - A|_inf.</para>
-/// <para><b>Proof.</b> psi(-b) x^2/2 &lt;= e^x - 1 - x &lt;= psi(b) x^2/2 (<see cref="ExpRemainder"/>) and E x = 0 give 1 + lo &lt;= m &lt;= 1 + hi. The
-/// remainder is at most E(e^x - 1 - x) max|v - A| = (m - 1) max|v - A|, and (m - 1)/m grows with m.</para>
-/// <para><b>sig2.</b> First s+ = lambda |u|^2, s- = 0, with lambda = tr(Sigma) |(Sigma / tr Sigma)^8|_F^(1/8) at least the largest eigenvalue of
-/// Sigma = E_pi y y^T; rows that need it then take u^T Sigma u.</para>
+/// <para><b>Theorem.</b> Let |x| &lt;= b for all keys, sig2 = E_pi x^2 at most s, hi = psi(b) s/2, and mh > 0. Then o~ = A + J^T u / mh obeys
+/// |o - o~|_inf &lt;= |J^T u|_inf max(|1 - 1/mh|, |1/mh - 1/(1 + hi)|) + hi/(1 + hi) max_k |v_k - A|_inf.</para>
+/// <para><b>Proof.</b> 0 &lt;= e^x - 1 - x &lt;= psi(b) x^2/2 (<see cref="ExpRemainder"/>) and E x = 0 give 1 &lt;= m &lt;= 1 + hi, and |1/m - 1/mh| is largest at an
+/// end. The remainder is at most E(e^x - 1 - x) max|v - A| = (m - 1) max|v - A|, and (m - 1)/m grows with m. One mh serves all queries, and
+/// |J^T u|_inf is at most |u| times the longest column of J.</para>
+/// <para><b>sig2.</b> First s = p lambda |u|^2, with Sigma = E_pi y y^T cut into p blocks along its diagonal and lambda at least the largest eigenvalue of
+/// any of them, tr(B) |(B / tr B)^8|_F^(1/8) for a block B: the square of a sum of p terms is at most p times the sum of their squares. Rows that need
+/// it then take p sum_b u_b^T Sigma_bb u_b. With p = 1 that is sig2 itself; with more, only 16 columns of Sigma are summed for each of its rows. A sample tells
+/// whether that will do.</para>
 /// <para><b>Rounding</b> (gamma_n = n 2^-24 / (1 - n 2^-24)). Stored are k' near k - kbar, q0, and u near scale q - q0, each value rounded at most
 /// twice: a score moves by at most d1 = 5 2^-24 (|scale q| + |u|) max|k'| against the true one less a constant of the row. The weights are
 /// within e^(+-d2) of exp(q0.k'), d2 = (gamma_(c+2) + 4 2^-24) |q0| max|k'| + 4 2^-24. Weights within e^(+-d) of the true ones change an average of
 /// values by at most range(V) tanh(d/2): two distributions whose ratio stays in an interval of log-length t differ by at most tanh(t/4)
 /// in total variation. Keys with q0.k' more than 80 below the largest keep that distance instead: their mass, true and stored, is at
-/// most S e^(-80 + 2b) of the whole, and they change the result by at most range(V) times that. Moments are sums of 512 products in
-/// float32 and of those sums in double: A is off by gamma_520 max|V|, J^T u by (2 gamma_520 + gamma_(c+4)) |u| max|k'| max|V|, u^T Sigma u by the
-/// same with max|k'| |u| in place of max|V|. Values below the normal numbers add (S + 4) 2^-149.</para>
+/// most S e^(-80 + 2b) of the whole, and they change the result by at most range(V) times that; where |q0| |k'| is at most 10 for all keys nothing is divided out.
+/// Moments are sums of 64 products in float32, of 8 such sums, and of those in double: with n = 80 (<see cref="Terms"/>), A is off by gamma_n max|V|, J^T u by
+/// (2 gamma_n + gamma_(c+4)) |u| max|k'| max|V|, u^T Sigma u by the same with max|k'| |u| in place of max|V|. Values below the normal numbers add (S + 4) 2^-149.</para>
 /// </remarks>
 internal sealed class FlatPath(KernelSet kernels) : IDisposable
 {
