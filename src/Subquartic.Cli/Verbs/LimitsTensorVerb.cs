@@ -9,7 +9,7 @@ internal sealed class LimitsTensorVerb : LimitsSubcommand
 {
     private readonly Option<int> _tokens = new Option<int>("--tokens")
     {
-        Description = "Largest number of tokens of order 3, and four times that of order 4. 512 takes about half a minute; time grows as the cube.",
+        Description = "Largest number of tokens of order 3, and four times that of order 4. 2048 takes about a minute; time grows as the cube.",
         HelpName = "number",
         DefaultValueFactory = _ => 512,
     }.Require(value => value is >= 2 * TensorReport.FirstTokens and <= 2048, $"a whole number, {2 * TensorReport.FirstTokens} to 2048");
