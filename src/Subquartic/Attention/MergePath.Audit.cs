@@ -36,6 +36,7 @@ internal sealed partial class MergePath
 
         for (int attempt = 0; attempt < options.Attempts; attempt++)
         {
+            outcomes.ForgetAudited(); // what a finer list is not worth becomes exact
             RunAll([]);
             Draw(head.Queries.Rows, options.Rows, options.Seed + (ulong)attempt);
             double error = Judge();
@@ -58,6 +59,7 @@ internal sealed partial class MergePath
         _gamma = plan.AuditedTarget ?? FirstTarget;
         for (int round = 0; round < (plan.AuditedTarget is null ? LearningRounds : 0); round++)
         {
+            _outcomes.ForgetAudited();
             _wave.Clear();
             _wave.AddRange(probes);
             if (!RunWave())

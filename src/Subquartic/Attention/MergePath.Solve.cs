@@ -176,7 +176,7 @@ internal sealed partial class MergePath
         double worst = Certify(tile, work, output);
         if (attempt == 0)
         {
-            Span<float> ratios = work.Ratios.AsSpan(0, rows);
+            Span<float> ratios = work.Ratios(rows);
             ratios.Sort();
             result[1] = 1 / Math.Max(1e-3, 1.03 * ratios[(int)(PassShare * (rows - 1))]);
             result[2] = work.Price;
@@ -230,6 +230,7 @@ internal sealed partial class MergePath
         double hidden = (((2 * ExactAttention.Gamma(work.Kappa.Length + (2 * KeyTree.MaxCount) + width)) + 1e-6) * trace) + (Merging * longest * longest * counts);
         double enlarged = 1.002 + (2 * ExactAttention.Gamma(entries + KeyTree.MaxCount));
         Span<float> far = stackalloc float[RowVectors.Lanes];
+        Span<float> ratios = work.Ratios(work.Pending.Count);
         work.Failed.Clear();
         for (int r = 0; r < work.Pending.Count; r++)
         {
@@ -265,7 +266,7 @@ internal sealed partial class MergePath
                 + ((ExactAttention.Gamma(largest + 4) + sums + (3 * U)) * vmax) + ((keys + 4) * (double)float.Epsilon);
             double allowed = _tolerance.Allowed(_head.Range, top);
             worst = Math.Max(worst, bound / allowed);
-            work.Ratios[r] = (float)(bound / allowed);
+            ratios[r] = (float)(bound / allowed);
             if (bound <= allowed)
             {
                 int target = tile.Rows[i];

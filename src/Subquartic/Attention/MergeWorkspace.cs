@@ -11,6 +11,7 @@ internal sealed class MergeWorkspace : IDisposable
     private FloatBuffer _notes = new(0);
     private FloatBuffer _scatter = new(0);
     private float[] _kappa = [];
+    private float[] _ratios = [];
     private FloatBuffer _keys = new(0);
     private FloatBuffer _values = new(0);
     private FloatBuffer _queries = new(0);
@@ -43,8 +44,12 @@ internal sealed class MergeWorkspace : IDisposable
     /// <summary>Largest h D of an entry, by groups of columns.</summary>
     public float[] Tilts { get; } = new float[RowVectors.Lanes];
 
-    /// <summary>Bound over tolerance of the rows of a tile.</summary>
-    public float[] Ratios { get; } = new float[1024];
+    /// <summary>Bound over tolerance of so many rows of a tile.</summary>
+    public Span<float> Ratios(int rows)
+    {
+        HeadMeasure.Resize(ref _ratios, rows);
+        return _ratios.AsSpan(0, rows);
+    }
 
     /// <summary>Largest h of an entry.</summary>
     public float Widest { get; set; }
