@@ -52,6 +52,9 @@ internal sealed class TrainVarVerb : TrainVerb
     }.OneOf(AdamWName, MuonName);
 
     private readonly Option<double> _labelSmoothing = Share("--label-smoothing", "Label smoothing of the loss.", 0);
+    private readonly Option<double> _selfCorrection = Share(
+        "--self-correction", "Largest share of a picture's tokens in whose place the model sees its own draws, so that later scales learn to correct them.", 0);
+
     private readonly Option<int> _samples = Whole(
         "--samples", $"Pictures of each class in samples.png (of at most {SampleClasses} classes).", 4, 1, 64);
 
@@ -75,6 +78,7 @@ internal sealed class TrainVarVerb : TrainVerb
         AddSetting(_classDropout);
         AddSetting(_labelSmoothing);
         AddFirstScales();
+        AddSetting(_selfCorrection);
         AddSetting(_optimizer);
         Add(_samples);
         AddCommonSettings();
@@ -133,7 +137,7 @@ internal sealed class TrainVarVerb : TrainVerb
         VqVae autoencoder = VqVae.Load(vae, vaeConfig, scales, kernels, withEncoder: true);
         var trainer = new VarTrainer(
             network, autoencoder, data, common, kernels, options.GetValue(_classDropout), options.GetValue(_labelSmoothing),
-            firstScales, fullEvery);
+            firstScales, fullEvery, options.GetValue(_selfCorrection));
         var description = new JsonObject
         {
             ["patch_nums"] = ScaleOption.ToJson(scales),

@@ -181,7 +181,14 @@ public sealed class MultiScaleQuantizer : IDisposable
     /// <param name="tokens">B * L_K token ids, overwritten.</param>
     /// <param name="fHat">(B, h_K, w_K, Cvae), overwritten with what the tokens stand for.</param>
     /// <exception cref="ArgumentException">The sizes do not fit together.</exception>
-    public void Quantize(FeatureMap f, Span<int> tokens, FeatureMap fHat)
+    public void Quantize(FeatureMap f, Span<int> tokens, FeatureMap fHat) => Quantize(f, tokens, fHat, []);
+
+    /// <summary>The same where some tokens were set otherwise than by distance: what these leave over is what later scales are the nearest codes of.</summary>
+    /// <param name="f">(B, h_K, w_K, Cvae).</param>
+    /// <param name="tokens">B * L_K ids of the nearest codes, overwritten.</param>
+    /// <param name="fHat">(B, h_K, w_K, Cvae), overwritten with what the tokens stand for, set ones in place of the nearest.</param>
+    /// <param name="set">B * L_K ids, -1 for the nearest; empty for the nearest everywhere.</param>
+    internal void Quantize(FeatureMap f, Span<int> tokens, FeatureMap fHat, ReadOnlySpan<int> set)
     {
         RequireFeatureMap(f, nameof(f));
         RequireFeatureMap(fHat, nameof(fHat));
@@ -205,9 +212,24 @@ public sealed class MultiScaleQuantizer : IDisposable
                 Interpolation.Area(rest, reduced);
                 Span<int> found = tokens.Slice(b * Scales.Tokens + Scales.Start(k), size.Tokens);
                 FindNearest(_kernels, reduced.Pixels(), _search, _searchBias.Matrix(1, Vocabulary), found);
-                Accumulate(found, k, image);
+                Accumulate(set.IsEmpty ? found : Merge(set.Slice(b * Scales.Tokens + Scales.Start(k), size.Tokens), found), k, image);
             }
         }
+    }
+
+    /// <summary>Tokens that were set, and others where none was.</summary>
+    /// <param name="set">Ids, -1 where none was set.</param>
+    /// <param name="others">As many ids.</param>
+    /// <returns>As many ids.</returns>
+    internal static int[] Merge(ReadOnlySpan<int> set, ReadOnlySpan<int> others)
+    {
+        int[] merged = others.ToArray();
+        for (int i = 0; i < merged.Length; i++)
+        {
+            merged[i] = set[i] < 0 ? merged[i] : set[i];
+        }
+
+        return merged;
     }
 
     /// <summary>The transformer's inputs for all scales but the first, from known tokens: teacher forcing

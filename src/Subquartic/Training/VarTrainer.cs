@@ -4,6 +4,7 @@ using Subquartic.Generation;
 using Subquartic.Models;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
+using Subquartic.Numerics.Threading;
 using Subquartic.Training.Data;
 using Subquartic.Training.Operations;
 
@@ -22,6 +23,8 @@ public sealed class VarTrainer : Trainer
     private readonly double _labelSmoothing;
     private readonly ScaleSchedule _firstScales;
     private readonly int _fullEvery;
+    private readonly double _selfCorrection;
+    private readonly Tape _drawing;
     private readonly FloatBuffer _maps;
 
     /// <summary>Prepares training.</summary>
@@ -34,10 +37,12 @@ public sealed class VarTrainer : Trainer
     /// <param name="labelSmoothing">Label smoothing of the loss: 0 in the reference.</param>
     /// <param name="firstScales">Scales of a step that does not show all; 0 shows all in every step.</param>
     /// <param name="fullEvery">Of so many steps the last one shows all scales.</param>
+    /// <param name="selfCorrection">Largest share of a picture's tokens in whose place the network sees its own draws; 0 shows it true ones only, as
+    /// the reference does.</param>
     /// <exception cref="ArgumentException">Data, VQ-VAE and network do not fit together, or there are fewer scales.</exception>
     public VarTrainer(
         VarNetwork network, VqVae autoencoder, IImageDataset dataset, TrainingOptions options, KernelSet kernels,
-        double classDropout = 0.1, double labelSmoothing = 0, int firstScales = 0, int fullEvery = 1)
+        double classDropout = 0.1, double labelSmoothing = 0, int firstScales = 0, int fullEvery = 1, double selfCorrection = 0)
         : base(network?.Trained ?? throw new ArgumentNullException(nameof(network)), dataset, options, kernels)
     {
         ArgumentNullException.ThrowIfNull(autoencoder);
@@ -63,6 +68,8 @@ public sealed class VarTrainer : Trainer
         _labelSmoothing = labelSmoothing;
         _firstScales = firstScales > 0 && firstScales < config.Scales.Count ? new ScaleSchedule([.. config.Scales.Sizes.Take(firstScales)]) : config.Scales;
         _fullEvery = fullEvery;
+        _selfCorrection = selfCorrection;
+        _drawing = new Tape(kernels, recording: false);
         TokenMapSize last = config.Scales.Last;
         _maps = new FloatBuffer(2L * options.Batch * last.Tokens * config.CodeChannels);
     }
@@ -72,7 +79,7 @@ public sealed class VarTrainer : Trainer
 
     // Without rotation it reads as before there was one, so that older states stay valid.
     private protected override string NetworkDescription =>
-        $"{_network.Config.ToString().Replace(", RopeBase = ,", ",", StringComparison.Ordinal)} {_network.MaxAttentionScale} {_classDropout} {_labelSmoothing} {Hash(_autoencoder.Quantizer.Codebook.Span()):x}{AdapterDescription}{FirstScalesDescription}";
+        $"{_network.Config.ToString().Replace(", RopeBase = ,", ",", StringComparison.Ordinal)} {_network.MaxAttentionScale} {_classDropout} {_labelSmoothing} {Hash(_autoencoder.Quantizer.Codebook.Span()):x}{AdapterDescription}{FirstScalesDescription}{(_selfCorrection > 0 ? $" corrects {_selfCorrection}" : "")}";
 
     private string FirstScalesDescription => ReferenceEquals(_firstScales, _network.Config.Scales) ? "" : $" {_firstScales.Count} {_fullEvery}";
 
@@ -91,25 +98,18 @@ public sealed class VarTrainer : Trainer
         FeatureMap fHat = _maps.FeatureMap(batch, scales.Last.Height, scales.Last.Width, config.CodeChannels, f.Length);
         _autoencoder.Encode(Images, f, _attention);
         ScaleSchedule shown = (Step + 1) % _fullEvery == 0 ? scales : _firstScales;
-        var tokens = new int[batch * shown.Tokens];
-        int inputs = shown.Tokens - scales[0].Tokens;
-        Matrix input = Tape.Take(batch * inputs, config.CodeChannels);
-        Matrix inputOfAll = Tape.Take(batch * (scales.Tokens - scales[0].Tokens), config.CodeChannels);
-        Tape.Kernels.Pool.For(batch, b =>
-        {
-            var own = new int[scales.Tokens];
-            Matrix all = inputOfAll.SliceRows(b * (scales.Tokens - scales[0].Tokens), scales.Tokens - scales[0].Tokens);
-            _autoencoder.Quantizer.Quantize(f.Image(b), own, fHat.Image(b));
-            _autoencoder.Quantizer.TeacherInput(own, all);
-            own.AsSpan(0, shown.Tokens).CopyTo(tokens.AsSpan(b * shown.Tokens));
-            all.SliceRows(0, inputs).Span().CopyTo(input.SliceRows(b * inputs, inputs).Span());
-        });
-
         var labels = new int[batch];
         for (int b = 0; b < batch; b++)
         {
-            ulong hash = SplitMix64.Mix(Options.Seed ^ SplitMix64.Mix(((ulong)Step * (ulong)batch) + (ulong)b + 1));
-            labels[b] = (hash >> 11) * (1.0 / (1UL << 53)) < _classDropout ? config.Classes : Labels[b];
+            labels[b] = Uniform(b, 0) < _classDropout ? config.Classes : Labels[b];
+        }
+
+        var tokens = new int[batch * shown.Tokens];
+        Matrix input = Tape.Take(batch * (shown.Tokens - scales[0].Tokens), config.CodeChannels);
+        Quantize(f, fHat, shown, [], tokens, input);
+        if (_selfCorrection > 0)
+        {
+            Quantize(f, fHat, shown, DrawInstead(labels, input, shown), tokens, input);
         }
 
         Variable logits = _network.Forward(Tape, labels, input, shown);
@@ -137,6 +137,61 @@ public sealed class VarTrainer : Trainer
         }
 
         return (loss / tokens.Length, new Dictionary<string, double> { ["accuracy"] = (double)right / tokens.Length }, perScale);
+    }
+
+    // Uniform in [0, 1): a function of seed, picture and purpose.
+    private double Uniform(int picture, ulong purpose)
+    {
+        ulong hash = SplitMix64.Mix((Options.Seed + purpose) ^ SplitMix64.Mix(((ulong)Step * (ulong)Options.Batch) + (ulong)picture + 1));
+        return (hash >> 11) * (1.0 / (1UL << 53));
+    }
+
+    /// <summary>Targets and inputs of the scales shown, for the tokens of all scales or, where <paramref name="set"/> has others, with these in their place.</summary>
+    private void Quantize(FeatureMap f, FeatureMap fHat, ScaleSchedule shown, int[] set, int[] tokens, Matrix input)
+    {
+        ScaleSchedule scales = _network.Config.Scales;
+        int first = scales[0].Tokens;
+        int inputs = shown.Tokens - first;
+        Tape.Kernels.Pool.For(f.Batch, b =>
+        {
+            int[] own = new int[scales.Tokens];
+            int[] instead = set.Length == 0 ? own : new int[scales.Tokens];
+            if (set.Length > 0)
+            {
+                instead.AsSpan(shown.Tokens).Fill(-1);
+                set.AsSpan(b * shown.Tokens, shown.Tokens).CopyTo(instead);
+            }
+
+            using Scratch scratch = Scratch.Rent((long)(scales.Tokens - first) * input.Columns);
+            Matrix all = scratch.Buffer.Matrix(scales.Tokens - first, input.Columns);
+            _autoencoder.Quantizer.Quantize(f.Image(b), own, fHat.Image(b), set.Length == 0 ? [] : instead);
+            _autoencoder.Quantizer.TeacherInput(set.Length == 0 ? own : MultiScaleQuantizer.Merge(instead, own), all);
+            own.AsSpan(0, shown.Tokens).CopyTo(tokens.AsSpan(b * shown.Tokens));
+            all.SliceRows(0, inputs).Span().CopyTo(input.SliceRows(b * inputs, inputs).Span());
+        });
+    }
+
+    /// <summary>For a random share of the tokens what the network draws in their place from true tokens of the scales before, -1 for the others.</summary>
+    /// <remarks>Tokens of a scale are drawn independently of each other, and what does not fit together is seen by the later scales, whose inputs under
+    /// teacher forcing always fit. With its own draws among them, and the rest encoded again, the network learns to correct them (Bengio et al. 2015,
+    /// scheduled sampling; Han et al., arXiv 2412.04431, section 3.3, with random bits instead of draws).</remarks>
+    private int[] DrawInstead(int[] labels, Matrix input, ScaleSchedule shown)
+    {
+        _drawing.Reset();
+        Matrix logits = _network.Forward(_drawing, labels, input, shown).Value;
+        _drawing.Kernels.Softmax(logits, logits);
+        int[] set = new int[logits.Rows];
+        _drawing.Kernels.Pool.For(Options.Batch, b =>
+        {
+            double share = _selfCorrection * Uniform(b, 1);
+            int picture = (int)(uint)(Step * Options.Batch + b);
+            for (int i = 0; i < shown.Tokens; i++)
+            {
+                var random = new RandomStream(Options.Seed, picture, shown.Count, i);
+                set[b * shown.Tokens + i] = random.Uniform(logits.Columns) < share ? TokenSampler.Race(logits.Row(b * shown.Tokens + i), random) : -1;
+            }
+        });
+        return set;
     }
 
     private protected override IEnumerable<TensorSource> Buffers(TensorType type)
@@ -195,6 +250,7 @@ public sealed class VarTrainer : Trainer
     protected override void Dispose(bool disposing)
     {
         base.Dispose(disposing);
+        _drawing.Dispose();
         _maps.Dispose();
         _network.Dispose();
     }

@@ -91,16 +91,20 @@ public sealed class MultiScaleQuantizerTests
     }
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void Quantize_finds_what_a_search_in_double_finds(bool byAngle)
+    [InlineData(false, false)]
+    [InlineData(true, false)]
+    [InlineData(false, true)]
+    public void Quantize_finds_what_a_search_in_double_finds(bool byAngle, bool someSet)
     {
         using MultiScaleQuantizer quantizer = Create(sharedPhi: 2, byAngle);
         using FloatBuffer f = RandomMaps(batch: 2, seed: 5);
         using var fHat = new FloatBuffer(f.Length);
         using var replay = new FloatBuffer(f.Length);
         var tokens = new int[2 * Scales.Tokens];
-        quantizer.Quantize(Maps(f, 2), tokens, Maps(fHat, 2));
+        int[] set = someSet ? [.. Enumerable.Range(0, tokens.Length).Select(i => i % 3 == 1 ? 7 * i % Vocabulary : -1)] : [];
+        quantizer.Quantize(Maps(f, 2), tokens, Maps(fHat, 2), set);
+        int[] used = someSet ? MultiScaleQuantizer.Merge(set, tokens) : tokens;
+        Assert.Equal(someSet, !used.SequenceEqual(tokens));
 
         for (int b = 0; b < 2; b++)
         {
@@ -120,7 +124,7 @@ public sealed class MultiScaleQuantizerTests
                     Assert.True(scores[found[i]] <= scores.Min() + 1e-5);
                 }
 
-                quantizer.Accumulate(found, k, image);
+                quantizer.Accumulate(used.AsSpan(b * Scales.Tokens + Scales.Start(k), Scales[k].Tokens), k, image);
             }
         }
 

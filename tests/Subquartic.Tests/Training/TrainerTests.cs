@@ -66,6 +66,22 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
+    public void A_model_that_sees_its_own_draws_trains_on_other_tokens_and_resumes_with_the_same_bits()
+    {
+        using VqVae autoencoder = SavedAutoencoder();
+        Trainer Create(int threads, double share) => new VarTrainer(
+            new VarNetwork(TransformerConfig, 1), autoencoder, Sixteen, Options, KernelSet.Create(KernelSet.Best.Name, threads), selfCorrection: share);
+        (byte[] through, double first, double last) = Run(threads => Create(threads, 0.5), 24, resumeAt: 0);
+        Assert.True(last < first, $"the loss went from {first} to {last}");
+        Assert.Equal(through, Run(threads => Create(threads, 0.5), 24, resumeAt: 5).Model);
+        Assert.NotEqual(through, Run(threads => Create(threads, 0), 24, resumeAt: 0).Model);
+        using Trainer with = Create(2, 0.5), without = Create(2, 0);
+        string state = Path.Combine(_folder, "other.safetensors");
+        without.SaveState(state);
+        Assert.Throws<CheckpointException>(() => with.LoadState(state));
+    }
+
+    [Fact]
     public void Logits_of_the_first_scales_do_not_need_the_others()
     {
         using var network = new VarNetwork(TransformerConfig, 3);
