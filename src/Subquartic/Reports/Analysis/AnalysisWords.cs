@@ -94,9 +94,9 @@ internal static class AnalysisWords
         + $"{Number(analysis.Model.EntryLimit)}, right the scores after both moves with ±log n = ±{Number(analysis.Model.ScoreLimit)}.";
 
     public static string Operators(ModelAnalysis analysis) =>
-        "Certified attention, run on every head of the last scale of the first image, and on the same maps of queries, keys and values enlarged to n by cubic interpolation"
+        "Certified and audited attention, run on every head of the last scale of the first image, and on the same maps of queries, keys and values enlarged to n by cubic interpolation"
         + (analysis.Model.Normalised ? ", rows brought back to their length" : "") + ". Nothing is added to the maps, so a real model of that size would be rougher and gain less. "
-        + $"All outputs stay within {Number(analysis.Run.Tolerance)} of the range of V, or are exact. Work counts trials that came to nothing; its inverse is the speed-up to expect.";
+        + $"Certified outputs stay within {Number(analysis.Run.Tolerance)} of the range of V, or are exact; audited ones have no bound, only rows of each head that were drawn at random and computed exactly. Work counts trials that came to nothing; its inverse is the speed-up to expect.";
 
     public static IEnumerable<IGrouping<(string Strategy, double Side), OperatorRun>> ByOperator(ModelAnalysis analysis) =>
         analysis.Operators.GroupBy(run => (run.Strategy, run.Side)).OrderByDescending(runs => runs.Key.Strategy, StringComparer.Ordinal).ThenBy(runs => runs.Key.Side);

@@ -17,6 +17,7 @@ namespace Subquartic.Reports.Analysis;
 internal sealed class EnlargedMeter(ScaleSchedule scales, IReadOnlyList<double> sides, double tolerance, KernelSet kernels, CancellationToken cancellation) : IDisposable
 {
     private readonly CertifiedAttention _certified = new(kernels, tolerance);
+    private readonly AuditedAttention _audited = new(kernels, tolerance);
     private readonly List<OperatorRun> _runs = [];
 
     /// <summary>What was found, by layer, head and n.</summary>
@@ -57,15 +58,22 @@ internal sealed class EnlargedMeter(ScaleSchedule scales, IReadOnlyList<double> 
 
                 var one = new AttentionInput(wholeQueries, wholeKeys, HeadTensor.Interleaved(v, 1, 1), input.Scale, maps);
                 HeadTensor result = HeadTensor.Interleaved(output, 1, 1);
-                Certificate certificate = _certified.Attend(one, result);
-                _runs.Add(new OperatorRun(
-                    _certified.Name, side, side != own, layer, head, 1 - ((double)certificate.ExactRows / certificate.Rows), certificate.Work, certificate.Reason));
+                foreach (IAttention strategy in (ReadOnlySpan<IAttention>)[_certified, _audited])
+                {
+                    Certificate certificate = strategy.Attend(one, result);
+                    _runs.Add(new OperatorRun(
+                        strategy.Name, side, side != own, layer, head, 1 - ((double)certificate.ExactRows / certificate.Rows), certificate.Work, certificate.Reason));
+                }
             }
         }
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _certified.Dispose();
+    public void Dispose()
+    {
+        _certified.Dispose();
+        _audited.Dispose();
+    }
 
     private ScaleSchedule Enlarged(double factor) => factor == 1 ? scales : new ScaleSchedule([.. scales.Sizes.Select(size => new TokenMapSize(
         Math.Max(1, (int)Math.Round(size.Height * factor)), Math.Max(1, (int)Math.Round(size.Width * factor))))]);

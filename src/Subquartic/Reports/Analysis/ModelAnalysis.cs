@@ -155,7 +155,7 @@ public sealed record HeadAtSize(int Layer, int Head, Verdict EntryVerdict, Verdi
 /// <param name="Enlarged">Whether the maps of queries, keys and values were enlarged; false at the model's own n.</param>
 /// <param name="Layer">Index of the layer.</param>
 /// <param name="Head">Index of the head.</param>
-/// <param name="FastRows">Share of the rows that were approximated within the tolerance.</param>
+/// <param name="FastRows">Share of the rows that were approximated, within the tolerance by proof (certified) or by audit (audited).</param>
 /// <param name="Work">Multiply-adds over those of exact attention, trials included. The predicted speed-up is its inverse.</param>
 /// <param name="Reason">What the strategy says about it.</param>
 public sealed record OperatorRun(string Strategy, double Side, bool Enlarged, int Layer, int Head, double FastRows, double Work, string Reason);

@@ -74,7 +74,7 @@ public sealed class ModelAnalyzerTests : IDisposable
     {
         // Scores of a quarter or so, and much allowed: heads are flat enough to be summed up at once.
         ModelAnalysis analysis = Analyze(s_var with { AttentionL2Norm = false }, [4, 64], images: 2, tolerance: 0.2);
-        Assert.Equal(2 * 6, analysis.Operators.Count); // sizes, heads; of one image
+        Assert.Equal(2 * 2 * 6, analysis.Operators.Count); // strategies, sizes, heads; of one image
         Assert.All(analysis.Operators, run => Assert.Equal(run.Side != 4, run.Enlarged));
         Assert.All(analysis.Operators.Where(run => !run.Enlarged), run => Assert.Equal((0, 1), (run.FastRows, run.Work))); // 16 queries
         Assert.Contains(analysis.Operators, run => run is { Side: 64, FastRows: > 0.5, Work: < 0.9 });
@@ -140,7 +140,7 @@ public sealed class ModelAnalyzerTests : IDisposable
 
         XNamespace svg = "http://www.w3.org/2000/svg";
         Assert.Equal(6, root.Descendants(svg + "circle").Count()); // the heads of the last scale
-        Assert.Equal((5 * 3) + 2, root.Descendants("figure").Count(figure => (string?)figure.Attribute("class") == "map")); // five quantities at three scales; a strategy at two n
+        Assert.Equal((5 * 3) + (2 * 2), root.Descendants("figure").Count(figure => (string?)figure.Attribute("class") == "map")); // five quantities at three scales; two strategies at two n
         string markdown = AnalysisMarkdown.Write(analysis);
         Assert.Contains("| layer 2, head 3 |", markdown, StringComparison.Ordinal);
         Assert.Equal(3 * 2, markdown.Split('\n').Count(line => Regex.IsMatch(line, @"^[.:\-=+*%#@]{3}$"))); // three heads a line
