@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
@@ -71,6 +72,9 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
 
     /// <summary>The key's reference point of a node, padded.</summary>
     public ReadOnlySpan<float> KeyPoint(int node) => _points.Span((long)node * (KeyStride + ValueStride), KeyStride);
+
+    /// <summary>Brings <see cref="KeyPoint"/> nearer before it is read.</summary>
+    public void Prefetch(int node) => _points.Prefetch((long)node * (KeyStride + ValueStride), KeyStride);
 
     /// <summary>Makes room for a head.</summary>
     public void Begin(HeadMeasure head, KeyTree tree)
@@ -148,8 +152,14 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
     private void Block(int block)
     {
         int first = block == 0 ? 0 : Tree.BlockEnds[block - 1], end = Tree.BlockEnds[block];
-        using Scratch scratch = Scratch.Rent(KeyStride + ValueStride);
-        Span<float> squares = scratch.Buffer.Span(0, KeyStride + ValueStride);
+        using Scratch scratch = Scratch.Rent(KeyStride + (2 * ValueStride));
+        Span<float> squares = scratch.Buffer.Span(0, KeyStride + ValueStride), centre = scratch.Buffer.Span(squares.Length, ValueStride);
+        centre.Clear();
+        for (int c = 0; c < _head.Values.Columns; c++)
+        {
+            centre[c] = (float)(0.5 * (_head.ColumnMost[c] + _head.ColumnLeast[c]));
+        }
+
         int start = Tree.Start[end - 1];
         Span<float> equal = stackalloc float[KeyTree.MaxCount];
         equal.Fill(1);
@@ -189,12 +199,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
             RowVectors.Spread(values, valuePoint, squares[KeyStride..], out Vector512<float> groups);
             ((groups * Vector512.Create(Up / count)) + Vector512.Create(1e-44f)).CopyTo(_groups.Span((long)node * RowVectors.Lanes, RowVectors.Lanes));
             _valueSpread[node] = MathF.Sqrt(TensorPrimitives.Sum<float>(squares[KeyStride..]) / count / _head.Values.Columns);
-            float distance = 0;
-            for (int c = 0; c < _head.Values.Columns; c++)
-            {
-                distance = Math.Max(distance, Math.Abs(valuePoint[c] - (float)(0.5 * (_head.ColumnMost[c] + _head.ColumnLeast[c]))));
-            }
-
+            float distance = RowVectors.Largest(RowVectors.Far(valuePoint, MemoryMarshal.Cast<float, Vector512<float>>(centre)));
             _first[node] = 0.3f * MathF.Sqrt(_keySpread[node]) * _valueSpread[node];
             _second[node] = 0.125f * _keySpread[node] * distance;
         }

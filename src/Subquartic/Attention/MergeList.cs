@@ -62,8 +62,15 @@ internal readonly ref struct MergeList(
         Span<Vector512<float>> centre = MemoryMarshal.Cast<float, Vector512<float>>(work.Centre);
         float total = work.Total, largestBias = work.LargestBias;
         ReadOnlySpan<float> sums = work.Cut.Weights;
-        foreach (int node in work.Cut.Block(block))
+        ReadOnlySpan<int> nodes = work.Cut.Block(block);
+        for (int i = 0; i < nodes.Length; i++)
         {
+            int node = nodes[i];
+            if (certify && i + 1 < nodes.Length && nodes[i + 1] >= 0)
+            {
+                summaries.Prefetch(nodes[i + 1]);
+            }
+
             int start = tree.Start[node < 0 ? ~node : node], count = tree.Count[node < 0 ? ~node : node];
             if (node >= 0)
             {
