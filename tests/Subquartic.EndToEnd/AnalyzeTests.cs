@@ -26,7 +26,7 @@ public sealed class AnalyzeTests : IDisposable
         });
         Assert.Equal([8, 64], json.GetProperty("sizes").EnumerateArray().Select(size => size.GetProperty("side").GetInt32()));
         Assert.Equal(
-            ["certified"], json.GetProperty("operators").EnumerateArray().Select(run => run.GetProperty("strategy").GetString()).Distinct());
+            ["certified", "audited"], json.GetProperty("operators").EnumerateArray().Select(run => run.GetProperty("strategy").GetString()).Distinct());
         JsonElement agreement = json.GetProperty("agreement")[0];
         Assert.Equal(2 * 130, agreement.GetProperty("tokens").GetInt32());
         Assert.Equal(agreement.GetProperty("calls").GetInt32(), agreement.GetProperty("boundsHeld").GetInt32());
