@@ -174,7 +174,7 @@ public sealed class VarTrainer : Trainer
     /// <summary>For a random share of the tokens what the network draws in their place from true tokens of the scales before, -1 for the others.</summary>
     /// <remarks>Tokens of a scale are drawn independently of each other, and what does not fit together is seen by the later scales, whose inputs under
     /// teacher forcing always fit. With its own draws among them, and the rest encoded again, the network learns to correct them (Bengio et al. 2015,
-    /// scheduled sampling; Han et al., arXiv 2412.04431, section 3.3, with random bits instead of draws).</remarks>
+    /// scheduled sampling; Han et al., arXiv 2412.04431, with random bits instead of draws).</remarks>
     private int[] DrawInstead(int[] labels, Matrix input, ScaleSchedule shown)
     {
         _drawing.Reset();
