@@ -146,7 +146,8 @@ public sealed class VarTrainer : Trainer
         return (hash >> 11) * (1.0 / (1UL << 53));
     }
 
-    /// <summary>Targets and inputs of the scales shown, for the tokens of all scales or, where <paramref name="set"/> has others, with these in their place.</summary>
+    /// <summary>Targets and inputs of the scales shown. Where <paramref name="set"/> (picture after picture, -1 for none; empty for none at all) has a token, it
+    /// stands in the input in place of the nearest code, and later targets make up for it.</summary>
     private void Quantize(FeatureMap f, FeatureMap fHat, ScaleSchedule shown, int[] set, int[] tokens, Matrix input)
     {
         ScaleSchedule scales = _network.Config.Scales;
@@ -154,18 +155,13 @@ public sealed class VarTrainer : Trainer
         int inputs = shown.Tokens - first;
         Tape.Kernels.Pool.For(f.Batch, b =>
         {
-            int[] own = new int[scales.Tokens];
-            int[] instead = set.Length == 0 ? own : new int[scales.Tokens];
-            if (set.Length > 0)
-            {
-                instead.AsSpan(shown.Tokens).Fill(-1);
-                set.AsSpan(b * shown.Tokens, shown.Tokens).CopyTo(instead);
-            }
-
+            int[] own = new int[scales.Tokens], instead = new int[scales.Tokens];
+            Array.Fill(instead, -1);
+            set.AsSpan(b * set.Length / f.Batch, set.Length / f.Batch).CopyTo(instead);
             using Scratch scratch = Scratch.Rent((long)(scales.Tokens - first) * input.Columns);
             Matrix all = scratch.Buffer.Matrix(scales.Tokens - first, input.Columns);
-            _autoencoder.Quantizer.Quantize(f.Image(b), own, fHat.Image(b), set.Length == 0 ? [] : instead);
-            _autoencoder.Quantizer.TeacherInput(set.Length == 0 ? own : MultiScaleQuantizer.Merge(instead, own), all);
+            _autoencoder.Quantizer.Quantize(f.Image(b), own, fHat.Image(b), instead);
+            _autoencoder.Quantizer.TeacherInput(MultiScaleQuantizer.Merge(instead, own), all);
             own.AsSpan(0, shown.Tokens).CopyTo(tokens.AsSpan(b * shown.Tokens));
             all.SliceRows(0, inputs).Span().CopyTo(input.SliceRows(b * inputs, inputs).Span());
         });
