@@ -50,6 +50,18 @@ public sealed class TrainTests : IDisposable
         JsonElement drawn = _program.Succeed("generate", "--model", "model", "--class", "3", "--json").Json();
         Assert.Equal(16, drawn.GetProperty("model").GetProperty("imageHeight").GetInt32());
 
+        // The decoder alone goes on with what the model draws; the file is a VQ-VAE like the one before.
+        JsonElement decoder = Train("train decoder --model model --out decoder --drawn-scales 1 --batch 2 --steps 2 --json").Json();
+        Assert.Equal("decoder", decoder.GetProperty("stage").GetString());
+        Assert.Equal(4 * 18 - 2, ImageFile.Load(_program.At("decoder", "samples.png")).Height);
+        File.Copy(_program.At("decoder", "vae.safetensors"), _program.At("model", "vae.safetensors"), overwrite: true);
+        JsonElement again = _program.Succeed("generate", "--model", "model", "--class", "3", "--json").Json();
+        Assert.Equal(Tokens(drawn), Tokens(again));
+        Refuses(2, "train decoder --model model --out other --drawn-scales 4", "--drawn-scales is 4", "has 3 maps");
+        WritePicture(Path.Combine("two", "cat", "a.png"), 16);
+        WritePicture(Path.Combine("two", "dog", "a.png"), 16);
+        Refuses(1, "train decoder --model model --out other --data two", "--data has the classes cat, dog", "apple");
+
         // Weights can be the start of another training; sizes come from the file.
         Train("train var --vae tokenizer/vae.safetensors --from model/var.safetensors --out tuned --batch 2 --steps 1 --samples 1");
         const string other = "train var --vae tokenizer/vae.safetensors --out other";
@@ -69,6 +81,8 @@ public sealed class TrainTests : IDisposable
         Refuses(1, $"{Transformer} --steps 3 --resume", "--resume: --steps is 3", "with 2");
         WritePicture(Path.Combine("lonely", "cat", "a.png"), 16);
         Refuses(1, $"{other} --data lonely", "one class only, 'cat'");
+
+        static string Tokens(JsonElement document) => document.GetProperty("pictures")[0].GetProperty("tokens").GetRawText();
     }
 
     [Fact]
@@ -138,7 +152,7 @@ public sealed class TrainTests : IDisposable
 
     [Theory]
     [InlineData(2, "train", "train")]
-    [InlineData(2, "train gan", "no verb 'gan'; there are vqvae, var, lora")]
+    [InlineData(2, "train gan", "no verb 'gan'; there are vqvae, var, decoder, lora")]
     [InlineData(2, "train vqvae", "--out")]
     [InlineData(2, "train var --out x", "--vae")]
     [InlineData(2, "train vqvae --out x --channels 48", "--channels is '48', must be a multiple of 32")]
@@ -163,6 +177,9 @@ public sealed class TrainTests : IDisposable
     [InlineData(1, "train vqvae --out x --resume", "no training to go on with in x")]
     [InlineData(1, "train vqvae --out x --from file", "file")]
     [InlineData(1, "train var --out x --vae missing", "missing")]
+    [InlineData(2, "train decoder --out x", "--model")]
+    [InlineData(1, "train decoder --out x --model missing", "missing")]
+    [InlineData(2, "train decoder --out x --model MODEL --true-share 2", "--true-share is '2'")]
     [InlineData(2, "train lora --out x", "--model")]
     [InlineData(1, "train lora --out x --model missing", "missing")]
     [InlineData(2, "train lora --out x --model MODEL --targets q,x", "no target 'x'")]

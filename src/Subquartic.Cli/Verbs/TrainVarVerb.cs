@@ -161,8 +161,8 @@ internal sealed class TrainVarVerb : TrainVerb
         {
             using Checkpoint file = Checkpoint.Open(source);
             CheckpointConverter.Convert(file, target);
-            var autoencoder = (VqVae)stage.Owned!;
-            JsonObject json = TrainVqVaeVerb.Describe(autoencoder.Config, autoencoder.Quantizer.Scales);
+            var autoencoder = (VqVae)stage.Owned[0]!;
+            JsonObject json = TrainAutoencoderVerb.Describe(autoencoder.Config, autoencoder.Quantizer.Scales);
             AtomicFile.WriteText(description, json.ToJsonString() + "\n");
         }
 

@@ -114,12 +114,12 @@ internal abstract class TrainVerb : Verb
     /// <param name="Data">The pictures.</param>
     /// <param name="Description">What the model's tensors do not show.</param>
     /// <param name="Owned">Disposed after the trainer.</param>
-    protected sealed record Stage(Trainer Trainer, IImageDataset Data, JsonObject Description, IDisposable? Owned = null) : IDisposable
+    protected sealed record Stage(Trainer Trainer, IImageDataset Data, JsonObject Description, params IDisposable?[] Owned) : IDisposable
     {
         public void Dispose()
         {
             Trainer.Dispose();
-            Owned?.Dispose();
+            Array.ForEach(Owned, owned => owned?.Dispose());
         }
     }
 

@@ -28,7 +28,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
     private readonly MergePath _merge;
     private readonly RowOutcomes _rows = new();
     private readonly List<int> _exact = [];
-    private double[] _smallBounds = [];
+    private double[] _smallParts = [];
 
     /// <summary>Creates the strategy.</summary>
     /// <param name="kernels">The kernels that compute.</param>
@@ -154,20 +154,20 @@ public sealed class CertifiedAttention : IAttention, IDisposable
     {
         _kernels.Attention(input.Queries, input.Keys, input.Values, input.Scale, output);
         int heads = input.Queries.Batch * input.Queries.Heads, queries = input.Queries.Rows;
-        if (_smallBounds.Length < heads)
-        {
-            _smallBounds = new double[heads];
-        }
-
-        var body = new SmallBody(input, _smallBounds);
-        _kernels.Pool.Run(heads, ref body);
+        HeadMeasure.Resize(ref _smallParts, SmallBody.Parts * heads);
+        var body = new SmallBody(input, _smallParts);
+        _kernels.Pool.Run(SmallBody.Parts * heads, ref body);
         double bound = 0;
         for (int head = 0; head < heads; head++)
         {
-            bound = Math.Max(bound, _smallBounds[head]);
+            ReadOnlySpan<double> parts = _smallParts.AsSpan(SmallBody.Parts * head, SmallBody.Parts);
+            double own = ExactAttention.RoundingBound(
+                input.Keys.Width, input.Keys.Rows, Math.Abs((double)input.Scale) * parts[0] * Math.Max(parts[1], parts[2]), parts[3]);
+            own = double.IsNaN(own) ? double.PositiveInfinity : own;
+            bound = Math.Max(bound, own);
             if (!rowBounds.IsEmpty)
             {
-                rowBounds.Slice(head * queries, queries).Fill(_smallBounds[head]);
+                rowBounds.Slice(head * queries, queries).Fill(own);
             }
         }
 
@@ -259,16 +259,25 @@ public sealed class CertifiedAttention : IAttention, IDisposable
 
     private static HeadTensor One(Matrix matrix) => HeadTensor.Interleaved(matrix, 1, 1);
 
-    /// <summary>The rounding bound of one head.</summary>
-    private readonly struct SmallBody(AttentionInput input, double[] bounds) : IParallelBody
+    /// <summary>What the rounding bound of a head needs: its longest query, the longest key of both halves, its largest value. Parts of about the same work,
+    /// since a single head would otherwise be one thread's.</summary>
+    private readonly struct SmallBody(AttentionInput input, double[] parts) : IParallelBody
     {
+        public const int Parts = 4;
+
         public void Invoke(int task)
         {
-            (int b, int h) = (task / input.Queries.Heads, task % input.Queries.Heads);
-            double bound = ExactAttention.RoundingBound(
-                input.Keys.Width, input.Keys.Rows,
-                Math.Abs((double)input.Scale) * Longest(input.Queries[b, h]) * Longest(input.Keys[b, h]), RowVectors.LargestMagnitude(input.Values[b, h]));
-            bounds[task] = double.IsNaN(bound) ? double.PositiveInfinity : bound;
+            (int head, int part) = Math.DivRem(task, Parts);
+            (int b, int h) = Math.DivRem(head, input.Queries.Heads);
+            Matrix keys = input.Keys[b, h];
+            int half = keys.Rows / 2;
+            parts[task] = part switch
+            {
+                0 => Longest(input.Queries[b, h]),
+                1 => Longest(keys.SliceRows(0, half)),
+                2 => Longest(keys.SliceRows(half, keys.Rows - half)),
+                _ => RowVectors.LargestMagnitude(input.Values[b, h]),
+            };
         }
 
         private static double Longest(Matrix x)

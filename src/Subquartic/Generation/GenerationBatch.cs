@@ -64,13 +64,32 @@ internal sealed class GenerationBatch : IDisposable
     public GeneratedImage[] Draw(
         GenerationRequest request, int first, int count, StageClock clock, Action<ScaleResult>? onScale, CancellationToken cancellation)
     {
+        var drawn = new int[count][];
+        FeatureMap featureMap = DrawMaps(request, first, drawn, clock, onScale, cancellation);
+        GeneratedImage[] images = Decode(request, first, featureMap, drawn, cancellation);
+        clock.Decoder(count * _autoencoder.Config.DecoderFlops(_scales.Last));
+        onScale?.Invoke(Result(request, first, _scales.Count - 1, featureMap, clock) with { Finished = images });
+        return images;
+    }
+
+    /// <summary>Draws the tokens of images without decoding them.</summary>
+    /// <param name="request">What to draw.</param>
+    /// <param name="first">Index of the batch's first image in the request.</param>
+    /// <param name="drawn">One entry for each image to draw, at most <see cref="Images"/>; gets its tokens.</param>
+    /// <param name="clock">Times the stages.</param>
+    /// <param name="onScale">Told about each scale but the last; may be null.</param>
+    /// <param name="cancellation">Takes effect within a block.</param>
+    /// <returns>The quantised feature maps, valid until the next call.</returns>
+    public FeatureMap DrawMaps(
+        GenerationRequest request, int first, int[][] drawn, StageClock clock, Action<ScaleResult>? onScale, CancellationToken cancellation)
+    {
+        int count = drawn.Length;
         bool guided = request.Guidance != 0;
         int[] labels = [.. request.Labels.Skip(first).Take(count)];
         int channels = _transformer.Config.CodeChannels;
         FeatureMap featureMap = _featureMap.FeatureMap(count, _scales.Last.Height, _scales.Last.Width, channels);
         featureMap.Span().Clear();
         FeatureMap input = default;
-        var drawn = new int[count][];
         for (int i = 0; i < count; i++)
         {
             drawn[i] = new int[_scales.Tokens];
@@ -89,7 +108,7 @@ internal sealed class GenerationBatch : IDisposable
             TokenSampler.Sample(
                 _transformer.Kernels, conditional, guided ? logits.SliceRows(rows, rows) : default, request.Sampling,
                 Step(request, first, scale), _tokens);
-            Keep(request.Kept, scale, count);
+            Keep(request.Kept, scale, first, count);
             clock.Sampling();
 
             if (request.Sampling.MoreSmooth)
@@ -122,10 +141,7 @@ internal sealed class GenerationBatch : IDisposable
             }
         }
 
-        GeneratedImage[] images = Decode(request, first, featureMap, drawn, cancellation);
-        clock.Decoder(count * _autoencoder.Config.DecoderFlops(_scales.Last));
-        onScale?.Invoke(Result(request, first, _scales.Count - 1, featureMap, clock) with { Finished = images });
-        return images;
+        return featureMap;
     }
 
     /// <inheritdoc/>
@@ -156,14 +172,15 @@ internal sealed class GenerationBatch : IDisposable
         };
     }
 
-    private void Keep(KeptTokens? kept, int scale, int count)
+    private void Keep(KeptTokens? kept, int scale, int first, int count)
     {
         int start = _scales.Start(scale);
         int tokens = _scales[scale].Tokens;
         for (int i = 0; kept is not null && i < count * tokens; i++)
         {
-            int position = start + i % tokens;
-            _tokens[i] = kept.Keep[position] ? kept.Tokens[position] : _tokens[i];
+            (int image, int place) = Math.DivRem(i, tokens);
+            int position = start + place;
+            _tokens[i] = kept.Keep[position] ? kept.Of(first + image)[position] : _tokens[i];
         }
     }
 

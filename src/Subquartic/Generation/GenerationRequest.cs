@@ -27,7 +27,7 @@ public sealed record GenerationRequest
     /// <summary>Whether images also come as float values.</summary>
     public bool KeepPixels { get; init; }
 
-    /// <summary>Tokens given beforehand, for editing; the same for all images.</summary>
+    /// <summary>Tokens given beforehand.</summary>
     internal KeptTokens? Kept { get; init; }
 
     /// <summary>Exponential variates (images * L, V), image after image, instead of random numbers; absent when its buffer is null.</summary>
@@ -35,6 +35,10 @@ public sealed record GenerationRequest
 }
 
 /// <summary>Tokens that are not drawn but given.</summary>
-/// <param name="Tokens">L token ids, scale after scale.</param>
-/// <param name="Keep">For each of them, whether it is given.</param>
-internal sealed record KeptTokens(int[] Tokens, bool[] Keep);
+/// <param name="Tokens">For each image L token ids, scale after scale; one set of them stands for all images.</param>
+/// <param name="Keep">For each place, whether its token is given.</param>
+internal sealed record KeptTokens(int[][] Tokens, bool[] Keep)
+{
+    /// <summary>The tokens of an image of the request.</summary>
+    public int[] Of(int image) => Tokens.Length == 1 ? Tokens[0] : Tokens[image];
+}

@@ -185,29 +185,30 @@ public sealed class ImageGenerator : IDisposable
     public GenerationResult Generate(
         GenerationRequest request, Action<ScaleResult>? onScale = null, CancellationToken cancellation = default)
     {
-        Validate(request);
-        _gate.Wait(cancellation);
-        try
-        {
-            ObjectDisposedException.ThrowIf(_disposed, this);
-            int total = request.Labels.Count;
-            int rowsPerImage = request.Guidance == 0 ? 1 : 2;
-            long affordable = _batchBytes / (rowsPerImage * VarRun.BytesPerRow(Transformer.Config));
-            int perBatch = (int)Math.Clamp(affordable, 1, Math.Min(total, _maxBatch));
-            GenerationBatch batch = Reserve(perBatch, perBatch * rowsPerImage);
-            var clock = new StageClock();
-            var images = new List<GeneratedImage>(total);
-            for (int first = 0; first < total; first += perBatch)
-            {
-                images.AddRange(batch.Draw(request, first, Math.Min(perBatch, total - first), clock, onScale, cancellation));
-            }
+        var clock = new StageClock();
+        var images = new List<GeneratedImage>();
+        InBatches(
+            request, (batch, first, count) => images.AddRange(batch.Draw(request, first, count, clock, onScale, cancellation)), cancellation);
+        return new GenerationResult(images, clock.Statistics);
+    }
 
-            return new GenerationResult(images, clock.Statistics);
-        }
-        finally
-        {
-            _gate.Release();
-        }
+    /// <summary>Draws the tokens of images without decoding them.</summary>
+    /// <param name="request">What to draw.</param>
+    /// <param name="maps">The quantised feature maps (images, h, w, Cvae), output.</param>
+    internal void DrawMaps(GenerationRequest request, FeatureMap maps)
+    {
+        var clock = new StageClock();
+        InBatches(
+            request,
+            (batch, first, count) =>
+            {
+                FeatureMap drawn = batch.DrawMaps(request, first, new int[count][], clock, null, CancellationToken.None);
+                for (int i = 0; i < count; i++)
+                {
+                    drawn.Image(i).Span().CopyTo(maps.Image(first + i).Span());
+                }
+            },
+            CancellationToken.None);
     }
 
     /// <summary>Turns an edit into a generation: encodes the picture and gives the tokens of its kept part beforehand.</summary>
@@ -233,7 +234,7 @@ public sealed class ImageGenerator : IDisposable
         edit.Image.CopyTo(image);
         Autoencoder.Encode(image, f, _attention, cancellation);
         Autoencoder.Quantizer.Quantize(f, tokens, quantized);
-        return edit.Generation with { Kept = new KeptTokens(tokens, edit.Mask.KeptTokens(scales)) };
+        return edit.Generation with { Kept = new KeptTokens([tokens], edit.Mask.KeptTokens(scales)) };
 
         void RequireSize(string what, int height, int width)
         {
@@ -255,6 +256,29 @@ public sealed class ImageGenerator : IDisposable
         Transformer.Dispose();
         Autoencoder.Dispose();
         _gate.Release();
+    }
+
+    private void InBatches(GenerationRequest request, Action<GenerationBatch, int, int> draw, CancellationToken cancellation)
+    {
+        Validate(request);
+        _gate.Wait(cancellation);
+        try
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            int total = request.Labels.Count;
+            int rowsPerImage = request.Guidance == 0 ? 1 : 2;
+            long affordable = _batchBytes / (rowsPerImage * VarRun.BytesPerRow(Transformer.Config));
+            int perBatch = (int)Math.Clamp(affordable, 1, Math.Min(total, _maxBatch));
+            GenerationBatch batch = Reserve(perBatch, perBatch * rowsPerImage);
+            for (int first = 0; first < total; first += perBatch)
+            {
+                draw(batch, first, Math.Min(perBatch, total - first));
+            }
+        }
+        finally
+        {
+            _gate.Release();
+        }
     }
 
     private GenerationBatch Reserve(int images, int rows)

@@ -75,13 +75,19 @@ public sealed class ParameterSet : IDisposable
         }
     });
 
-    /// <summary>Moves a running average of the weights towards them: average = decay * average + (1 - decay) * weight.</summary>
+    /// <summary>Moves a running average of the trainable weights towards them: average = decay * average + (1 - decay) * weight. Frozen ones keep their
+    /// bits.</summary>
     /// <param name="average">One buffer per parameter, in order.</param>
     /// <param name="decay">Share of the old average.</param>
     public void Average(IReadOnlyList<FloatBuffer> average, float decay)
     {
         for (int i = 0; i < _parameters.Count; i++)
         {
+            if (!_parameters[i].Trainable)
+            {
+                continue;
+            }
+
             Span<float> target = average[i].Span();
             TensorPrimitives.Multiply(target, decay, target);
             TensorPrimitives.MultiplyAdd(_parameters[i].Value.Span(), 1 - decay, target, target);

@@ -208,6 +208,25 @@ public abstract class Trainer : IDisposable
     private static TensorSource Source(string name, IReadOnlyList<int> shape, FloatBuffer values, TensorType type) => new(
         new TensorInfo(name, [.. shape.Select(size => (long)size)], type), (start, span) => values.Span(start, span.Length).CopyTo(span));
 
+    /// <summary>Uniform in [0, 1): a function of seed, picture of the whole training and purpose.</summary>
+    private protected double Uniform(int picture, ulong purpose)
+    {
+        ulong hash = SplitMix64.Mix((Options.Seed + purpose) ^ SplitMix64.Mix(((ulong)Step * (ulong)Options.Batch) + (ulong)picture + 1));
+        return (hash >> 11) * (1.0 / (1UL << 53));
+    }
+
+    /// <summary>Identifies weights on which a training depends: with others it does not go on.</summary>
+    private protected static ulong Hash(ReadOnlySpan<float> values)
+    {
+        ulong hash = 0;
+        foreach (float value in values)
+        {
+            hash = SplitMix64.Mix(hash ^ BitConverter.SingleToUInt32Bits(value));
+        }
+
+        return hash;
+    }
+
     private ulong Fingerprint()
     {
         ulong hash = 0;

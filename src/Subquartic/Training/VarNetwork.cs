@@ -55,7 +55,7 @@ public sealed class VarNetwork : IDisposable
         _positions = Parameters.Normal("pos_1LC", deviation, decays: false, 1, config.Scales.Tokens, width);
         _levels = Parameters.Normal("lvl_embed.weight", deviation, decays: false, config.Scales.Count, width);
 
-        // The reference starts AdaLN small (scales and shifts by 0.5, gates by 1e-5) and the head by 0.02, so that a fresh network is near the identity.
+        // As in the reference AdaLN starts at half and the head at 0.02 of the others' deviation; its gates start as the rest of AdaLN (there by 1e-5).
         _sharedAdaLn = config.SharedAdaLn ? Layer("shared_ada_lin.1", width, 6 * width, deviation) : null;
         _blocks = [.. Enumerable.Range(0, config.Depth).Select(i => new Block(this, $"blocks.{i}", deviation))];
         _headAdaLn = Layer("head_nm.ada_lin.1", width, 2 * width, deviation * 0.5);

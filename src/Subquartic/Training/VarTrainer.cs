@@ -139,13 +139,6 @@ public sealed class VarTrainer : Trainer
         return (loss / tokens.Length, new Dictionary<string, double> { ["accuracy"] = (double)right / tokens.Length }, perScale);
     }
 
-    // Uniform in [0, 1): a function of seed, picture and purpose.
-    private double Uniform(int picture, ulong purpose)
-    {
-        ulong hash = SplitMix64.Mix((Options.Seed + purpose) ^ SplitMix64.Mix(((ulong)Step * (ulong)Options.Batch) + (ulong)picture + 1));
-        return (hash >> 11) * (1.0 / (1UL << 53));
-    }
-
     /// <summary>Targets and inputs of the scales shown. Where <paramref name="set"/> (picture after picture, -1 for none; empty for none at all) has a token, it
     /// stands in the input in place of the nearest code, and later targets make up for it.</summary>
     private void Quantize(FeatureMap f, FeatureMap fHat, ScaleSchedule shown, int[] set, int[] tokens, Matrix input)
@@ -228,18 +221,6 @@ public sealed class VarTrainer : Trainer
             yield return new TensorSource(
                 new TensorInfo($"blocks.{i}.attn.zero_k_bias", [_network.Config.Width], type), (_, values) => values.Clear());
         }
-    }
-
-    // Another VQ-VAE gives other tokens, so a training does not go on with it.
-    private static ulong Hash(ReadOnlySpan<float> values)
-    {
-        ulong hash = 0;
-        foreach (float value in values)
-        {
-            hash = SplitMix64.Mix(hash ^ BitConverter.SingleToUInt32Bits(value));
-        }
-
-        return hash;
     }
 
     /// <inheritdoc/>

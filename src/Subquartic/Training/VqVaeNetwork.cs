@@ -102,6 +102,17 @@ public sealed class VqVaeNetwork : IDisposable
         return _decoder.Output.Forward(tape, _decoder.OutputNorm.Forward(tape, x, silu: true));
     }
 
+    /// <summary>Whether a parameter belongs to what comes after the quantiser.</summary>
+    internal static bool IsDecoder(string name) =>
+        name.StartsWith("decoder.", StringComparison.Ordinal) || name.StartsWith("post_quant_conv.", StringComparison.Ordinal);
+
+    /// <summary>Usage statistics, which the reference keeps in the state dict and refuses to load without.</summary>
+    internal IEnumerable<TensorSource> Buffers(TensorType type)
+    {
+        yield return new TensorSource(
+            new TensorInfo("quantize.ema_vocab_hit_SV", [Scales.Count, Config.Vocabulary], type), (_, span) => span.Clear());
+    }
+
     /// <summary>Frees the memory.</summary>
     public void Dispose() => Parameters.Dispose();
 

@@ -57,38 +57,15 @@ public sealed class VqVaeTrainer : Trainer
 
     private protected override (double Loss, Dictionary<string, double> Measures, double[] PerScale) Pass()
     {
-        Variable image = Tape.NewMap(Images.Batch, Images.Height, Images.Width, Images.Channels, needsGradient: false);
-        Images.Span().CopyTo(image.Value.Span());
+        Variable image = ReconstructionLoss.Constant(Tape, Images);
         Variable f = _network.Encode(Tape, image);
         Quantized quantized = _network.Quantize(Tape, f, _beta);
-        Variable recon = _network.Decode(Tape, quantized.FHat);
         _candidates = quantized.Sought;
-
-        // d/dy of mean |y - x| + mean (y - x)^2 = (sign(y - x) + 2 (y - x)) / n.
-        Span<float> difference = recon.Gradient.Span();
-        TensorPrimitives.Subtract(recon.Value.Span(), Images.Span(), difference);
-        int n = difference.Length;
-        double l1 = TensorPrimitives.SumOfMagnitudes<float>(difference) / (double)n;
-        double l2 = TensorPrimitives.SumOfSquares<float>(difference) / (double)n;
-        foreach (ref float value in difference)
-        {
-            value = (MathF.Sign(value) + 2 * value) / n;
-        }
-
-        double perceptual = _perceptual?.Add(Tape, image, recon) ?? 0;
+        var loss = ReconstructionLoss.Add(Tape, image, _network.Decode(Tape, quantized.FHat), _perceptual);
         CountUsage(quantized.Tokens);
-        var measures = new Dictionary<string, double>
-        {
-            ["l1"] = l1,
-            ["psnr"] = 10 * Math.Log10(4 / Math.Max(l2, 1e-12)),
-            ["quantizer"] = quantized.Loss,
-        };
-        if (_perceptual is not null)
-        {
-            measures["perceptual"] = perceptual;
-        }
-
-        return (l1 + l2 + quantized.Loss + perceptual, measures, UsedShares(quantized.Tokens));
+        Dictionary<string, double> measures = loss.Measures;
+        measures["quantizer"] = quantized.Loss;
+        return (loss.Total + quantized.Loss, measures, UsedShares(quantized.Tokens));
     }
 
     private protected override void AfterStep()
@@ -121,12 +98,7 @@ public sealed class VqVaeTrainer : Trainer
 
     private protected override IEnumerable<(string Name, FloatBuffer Values)> ExtraState() => [("usage", _usage)];
 
-    private protected override IEnumerable<TensorSource> Buffers(TensorType type)
-    {
-        // The reference keeps usage statistics in the state dict and refuses to load without them.
-        yield return new TensorSource(
-            new TensorInfo("quantize.ema_vocab_hit_SV", [_network.Scales.Count, _network.Config.Vocabulary], type), (_, span) => span.Clear());
-    }
+    private protected override IEnumerable<TensorSource> Buffers(TensorType type) => _network.Buffers(type);
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)

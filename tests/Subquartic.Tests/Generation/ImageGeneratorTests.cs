@@ -159,7 +159,7 @@ public sealed class ImageGeneratorTests : IDisposable
         RgbImage picture = _generator.Generate(Request with { Labels = [2], Seed = 5 }).Images[0].Image;
         EditMask mask = EditMask.Rectangle(picture.Height, picture.Width, 0, 0, picture.Height, picture.Width / 2, redrawInside: true);
         GenerationRequest prepared = _generator.Prepare(new EditRequest { Image = picture, Mask = mask, Generation = Request });
-        int[] given = prepared.Kept!.Tokens;
+        int[] given = prepared.Kept!.Of(0);
         bool[] kept = mask.KeptTokens(Scales);
         foreach (bool smooth in (bool[])[false, true])
         {
@@ -177,7 +177,7 @@ public sealed class ImageGeneratorTests : IDisposable
         RgbImage picture = _generator.Generate(Request with { Labels = [2], Seed = 5 }).Images[0].Image;
         EditMask mask = EditMask.FromPicture(new RgbImage(picture.Height, picture.Width));
         GenerationRequest prepared = _generator.Prepare(new EditRequest { Image = picture, Mask = mask, Generation = Request with { Labels = [0] } });
-        Assert.Equal(prepared.Kept!.Tokens, _generator.Generate(prepared).Images[0].Tokens);
+        Assert.Equal(prepared.Kept!.Of(0), _generator.Generate(prepared).Images[0].Tokens);
     }
 
     [Fact]

@@ -296,6 +296,48 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
+    public void A_decoder_learns_what_is_drawn_while_tokens_keep_their_meaning()
+    {
+        string vae = Path.Combine(_folder, "vae.safetensors"), var = Path.Combine(_folder, "var.safetensors");
+        using (VqVae autoencoder = SavedAutoencoder())
+        using (VarTrainer transformer = TransformerTrainer(autoencoder, 2))
+        {
+            transformer.SaveModel(var);
+        }
+
+        File.WriteAllText(Path.ChangeExtension(var, ".json"), """{"patch_nums":[1,2,4],"num_heads":2}""");
+        using ImageGenerator generator = ImageGenerator.Load(_folder, new GeneratorOptions { WithEncoder = true });
+        using Checkpoint start = Checkpoint.Open(vae);
+        Trainer Create(int threads, double trueShare, SamplingDefaults sampling) => new DecoderTrainer(
+            new VqVaeNetwork(AutoencoderConfig, Scales, 1, start.Root), generator, Sixteen, Options, KernelSet.Create(KernelSet.Best.Name, threads),
+            drawnScales: 2, sampling, trueShare);
+        var sampling = new SamplingDefaults { Guidance = 1 };
+        (byte[] through, double first, double last) = Run(threads => Create(threads, 0.3, sampling), 24, resumeAt: 0);
+        Assert.True(last < first, $"the loss went from {first} to {last}");
+        Assert.Equal(through, Run(threads => Create(threads, 0.3, sampling), 24, resumeAt: 5).Model);
+        using Checkpoint saved = Checkpoint.Open(Path.Combine(_folder, "model.safetensors"));
+        Assert.Equal(start.Tensors.Keys.Order(), saved.Tensors.Keys.Order());
+        foreach (string name in start.Tensors.Keys)
+        {
+            float[] before = Read(start), after = Read(saved);
+            Assert.Equal(name.StartsWith("decoder.", StringComparison.Ordinal) || name.StartsWith("post_quant_conv.", StringComparison.Ordinal), !before.SequenceEqual(after));
+
+            float[] Read(Checkpoint file)
+            {
+                var values = new float[file.Tensors[name].Length];
+                file.Read(name, values);
+                return values;
+            }
+        }
+
+        // With true maps only, nothing that is drawn matters.
+        Assert.Equal(Run(threads => Create(threads, 1, sampling), 3, 0).Model, Run(threads => Create(threads, 1, sampling with { Guidance = 2 }), 3, 0).Model);
+        Assert.NotEqual(Run(threads => Create(threads, 0, sampling), 3, 0).Model, Run(threads => Create(threads, 0, sampling with { Guidance = 2 }), 3, 0).Model);
+        Assert.Throws<ArgumentOutOfRangeException>(() => new DecoderTrainer(
+            new VqVaeNetwork(AutoencoderConfig, Scales, 1, start.Root), generator, Sixteen, Options, KernelSet.Best, 4, sampling));
+    }
+
+    [Fact]
     public void A_state_of_another_training_is_refused()
     {
         string path = Path.Combine(_folder, "state.safetensors");
