@@ -39,6 +39,7 @@ internal sealed class TrainVqVaeVerb : TrainAutoencoderVerb
         "--phi", "Convolutions after the quantiser, shared by the scales; 0 for one for each scale.", Released.SharedPhi, 0, 1024);
     private readonly Option<double> _beta = Number("--beta", "Weight of the commitment loss.", 0.25, value => value >= 0, "0 or more");
     private readonly Option<bool> _zNorm = new("--z-norm") { Description = "Match codes by angle instead of distance." };
+
     public TrainVqVaeVerb()
         : base(
             "vqvae", "Trains the first stage, which turns pictures into tokens and back.",
