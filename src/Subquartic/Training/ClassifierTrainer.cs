@@ -40,9 +40,7 @@ public sealed class ClassifierTrainer : Trainer
 
     private protected override (double Loss, Dictionary<string, double> Measures, double[] PerScale) Pass()
     {
-        Variable images = Tape.NewMap(Images.Batch, Images.Height, Images.Width, Images.Channels, needsGradient: false);
-        Images.Span().CopyTo(images.Value.Span());
-        Tape.CrossEntropy(_network.Forward(Tape, images).Logits, Labels, 0, _losses, _hits);
+        Tape.CrossEntropy(_network.Forward(Tape, Tape.Constant(Images)).Logits, Labels, 0, _losses, _hits);
         return (_losses.Average(), new Dictionary<string, double> { ["accuracy"] = _hits.Count(hit => hit) / (double)_hits.Length }, []);
     }
 

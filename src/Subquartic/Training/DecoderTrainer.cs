@@ -85,9 +85,7 @@ public sealed class DecoderTrainer : Trainer
             _generator.Autoencoder.Quantizer.Quantize(f.Image(b), tokens[b], fHat.Image(b));
         });
         Draw(tokens, fHat);
-        Variable maps = Tape.NewMap(batch, fHat.Height, fHat.Width, channels, needsGradient: false);
-        fHat.Span().CopyTo(maps.Value.Span());
-        var loss = ReconstructionLoss.Add(Tape, ReconstructionLoss.Constant(Tape, Images), _network.Decode(Tape, maps), _perceptual);
+        var loss = ReconstructionLoss.Add(Tape, Tape.Constant(Images), _network.Decode(Tape, Tape.Constant(fHat)), _perceptual);
         return (loss.Total, loss.Measures, []);
     }
 

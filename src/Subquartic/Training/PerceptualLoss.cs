@@ -1,5 +1,4 @@
 using System.Numerics.Tensors;
-using Subquartic.Generation;
 
 namespace Subquartic.Training;
 
@@ -17,10 +16,7 @@ public sealed class PerceptualLoss(ClassifierNetwork network, double weight)
             ulong hash = 0;
             foreach (Parameter parameter in network.Parameters.All)
             {
-                foreach (float value in parameter.Value.Span())
-                {
-                    hash = SplitMix64.Mix(hash ^ BitConverter.SingleToUInt32Bits(value));
-                }
+                hash = Trainer.Hash(parameter.Value.Span(), hash);
             }
 
             return $"{weight} {hash:x}";

@@ -1,5 +1,4 @@
 using System.Numerics.Tensors;
-using Subquartic.Numerics.Tensors;
 using Subquartic.Training.Operations;
 
 namespace Subquartic.Training;
@@ -26,14 +25,6 @@ internal readonly record struct ReconstructionLoss(double L1, double L2, double?
 
             return measures;
         }
-    }
-
-    /// <summary>Pictures as a constant on a tape.</summary>
-    public static Variable Constant(Tape tape, FeatureMap images)
-    {
-        Variable image = tape.NewMap(images.Batch, images.Height, images.Width, images.Channels, needsGradient: false);
-        images.Span().CopyTo(image.Value.Span());
-        return image;
     }
 
     /// <summary>Computes the loss and sets the gradient of the reconstruction.</summary>

@@ -166,6 +166,16 @@ public sealed class Tape : IDisposable
     public Variable NewMap(int batch, int height, int width, int channels, bool needsGradient) =>
         new(this, Take(checked(batch * height * width), channels), needsGradient && Recording, batch, height, width);
 
+    /// <summary>A copy of feature maps as a constant.</summary>
+    /// <param name="maps">The maps.</param>
+    /// <returns>The map.</returns>
+    public Variable Constant(FeatureMap maps)
+    {
+        Variable constant = NewMap(maps.Batch, maps.Height, maps.Width, maps.Channels, needsGradient: false);
+        maps.Span().CopyTo(constant.Value.Span());
+        return constant;
+    }
+
     /// <summary>Keeps the backward pass of an operation. It reads the gradient of the operation's value and adds to those of its operands.</summary>
     /// <param name="value">The operation's value; nothing is kept when it needs no gradient.</param>
     /// <param name="backward">The backward pass; skipped when no gradient has reached <paramref name="value"/>.</param>

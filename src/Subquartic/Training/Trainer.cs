@@ -216,9 +216,8 @@ public abstract class Trainer : IDisposable
     }
 
     /// <summary>Identifies weights on which a training depends: with others it does not go on.</summary>
-    private protected static ulong Hash(ReadOnlySpan<float> values)
+    internal static ulong Hash(ReadOnlySpan<float> values, ulong hash = 0)
     {
-        ulong hash = 0;
         foreach (float value in values)
         {
             hash = SplitMix64.Mix(hash ^ BitConverter.SingleToUInt32Bits(value));

@@ -57,7 +57,7 @@ public sealed class VqVaeTrainer : Trainer
 
     private protected override (double Loss, Dictionary<string, double> Measures, double[] PerScale) Pass()
     {
-        Variable image = ReconstructionLoss.Constant(Tape, Images);
+        Variable image = Tape.Constant(Images);
         Variable f = _network.Encode(Tape, image);
         Quantized quantized = _network.Quantize(Tape, f, _beta);
         _candidates = quantized.Sought;
