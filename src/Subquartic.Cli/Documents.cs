@@ -43,7 +43,7 @@ internal sealed record ModelDocument(
     string Attention, string Kernels, int Threads);
 
 /// <summary>How a picture was drawn.</summary>
-internal sealed record SamplingDocument(ulong Seed, float Guidance, int TopK, float TopP, float Temperature, bool Smooth);
+internal sealed record SamplingDocument(ulong Seed, float Guidance, int TopK, float TopP, float Temperature, float? FinalTemperature, int Passes, bool Smooth);
 
 /// <summary>A picture that was written.</summary>
 internal sealed record PictureDocument(int Index, int Class, string Name, string File, string? Strip, IReadOnlyList<int> Tokens);

@@ -33,7 +33,7 @@ internal sealed class SampleFolder
         Directory.CreateDirectory(folder);
         var own = new SampleSettings(
             model.Path, model.Attention.Name, settings.Seed, settings.Guidance, settings.Sampling.TopK, settings.Sampling.TopP, settings.Sampling.Temperature,
-            settings.Sampling.MoreSmooth, perClass);
+            settings.Sampling.FinalTemperature, settings.Sampling.Passes, settings.Sampling.MoreSmooth, perClass);
         string path = Path.Combine(folder, SettingsFile), text = JsonSerializer.Serialize(own, Documents.Default.SampleSettings);
         if (File.Exists(path) && File.ReadAllText(path).TrimEnd() != text)
         {
@@ -89,4 +89,4 @@ internal sealed class SampleFolder
 
 /// <summary>How the pictures of a folder were drawn.</summary>
 internal sealed record SampleSettings(
-    string Model, string Attention, ulong Seed, float Guidance, int TopK, float TopP, float Temperature, bool Smooth, int PerClass);
+    string Model, string Attention, ulong Seed, float Guidance, int TopK, float TopP, float Temperature, float? FinalTemperature, int Passes, bool Smooth, int PerClass);

@@ -42,6 +42,18 @@ internal sealed class SamplingFlags
         HelpName = "number",
     }.Require(value => value > 0 && float.IsFinite(value), "a number above 0");
 
+    private readonly Option<float> _finalTemperature = new Option<float>("--final-temperature")
+    {
+        Description = "Temperature at the last scale, to which it goes evenly from --temperature at the first. [default: as the model recommends where --temperature is not given, or the same]",
+        HelpName = "number",
+    }.Require(value => value > 0 && float.IsFinite(value), "a number above 0");
+
+    private readonly Option<int> _passes = new Option<int>("--passes")
+    {
+        Description = "Passes in which the tokens of a map are drawn, each seeing those of the passes before, by a model trained for it. " + Otherwise(Reference.Passes),
+        HelpName = "number",
+    }.Require(value => value is >= 1 and <= SamplingOptions.MaxPasses, $"a whole number, 1 to {SamplingOptions.MaxPasses}");
+
     private readonly Option<bool> _smooth = new("--smooth")
     {
         Description = "Mix code vectors instead of choosing one: smoother pictures, less detail.",
@@ -49,7 +61,14 @@ internal sealed class SamplingFlags
 
     public void AddTo(Command verb)
     {
-        foreach (Option option in new Option[] { _seed, _guidance, _topK, _topP, _temperature, _smooth })
+        verb.Validators.Add(result =>
+        {
+            if (result.GetValue(_smooth) && result.GetResult(_passes) is { Implicit: false } && result.GetValue(_passes) > 1)
+            {
+                result.AddError("--smooth draws all tokens of a map at once; it does not go with --passes");
+            }
+        });
+        foreach (Option option in new Option[] { _seed, _guidance, _topK, _topP, _temperature, _finalTemperature, _passes, _smooth })
         {
             verb.Add(option);
         }
@@ -71,11 +90,14 @@ internal sealed class SamplingFlags
                 TopK = Given(_topK, otherwise.TopK),
                 TopP = Given(_topP, otherwise.TopP),
                 Temperature = Given(_temperature, otherwise.Temperature),
+                FinalTemperature = IsGiven(_finalTemperature) ? options.GetValue(_finalTemperature) : IsGiven(_temperature) ? null : otherwise.FinalTemperature,
+                Passes = options.GetValue(_smooth) ? 1 : Given(_passes, otherwise.Passes),
                 MoreSmooth = options.GetValue(_smooth),
             },
         };
 
-        T Given<T>(Option<T> option, T value) => options.GetResult(option) is { Implicit: false } ? options.GetValue(option)! : value;
+        T Given<T>(Option<T> option, T value) => IsGiven(option) ? options.GetValue(option)! : value;
+        bool IsGiven(Option option) => options.GetResult(option) is { Implicit: false };
     }
 
     private static string Otherwise(float reference, string? more = null) => string.Create(

@@ -34,6 +34,10 @@ public sealed class AnalyzeTests : IDisposable
         string page = File.ReadAllText(_program.At("report", "analysis.html"));
         Assert.InRange(page.Length, 10_000, 600_000);
         Assert.Equal("html", XDocument.Parse(page[page.IndexOf('\n', StringComparison.Ordinal)..]).Root!.Name);
+        // Further passes over a map are measured with it.
+        JsonElement passes = _program.Succeed("analyze", "--model", CommandLineProcess.TinyModel, "--images", "1", "--class", "3", "--n", "8", "--passes", "2", "--out", "passes", "--json").Json();
+        Assert.Equal(6 * 2 * 2, passes.GetProperty("heads").GetArrayLength());
+        Assert.Equal(agreement.GetProperty("calls").GetInt32() / 2 + 5 * 2, passes.GetProperty("agreement")[0].GetProperty("calls").GetInt32());
         Assert.StartsWith("# Attention of tiny\n", File.ReadAllText(_program.At("report", "analysis.md")), StringComparison.Ordinal);
     }
 

@@ -65,6 +65,13 @@ public sealed class TrainTests : IDisposable
         // Weights can be the start of another training; sizes come from the file.
         Train("train var --vae tokenizer/vae.safetensors --from model/var.safetensors --out tuned --batch 2 --steps 1 --samples 1");
         const string other = "train var --vae tokenizer/vae.safetensors --out other";
+
+        // A model trained for several passes says so, to drawing and to the training after it.
+        Train("train var --vae tokenizer/vae.safetensors --from model/var.safetensors --out passes --passes 4 --batch 2 --steps 1 --samples 1");
+        Train("train var --vae tokenizer/vae.safetensors --from passes/var.safetensors --out after --batch 2 --steps 1 --samples 1");
+        JsonElement several = _program.Succeed("generate", "--model", "after", "--class", "3", "--json").Json();
+        Assert.Equal(4, several.GetProperty("sampling").GetProperty("passes").GetInt32());
+        Assert.NotEqual(Tokens(several), Tokens(_program.Succeed("generate", "--model", "after", "--class", "3", "--passes", "1", "--json").Json()));
         Train("train var --vae tokenizer/vae.safetensors --out turned --depth 1 --width 16 --heads 2 --rope --batch 2 --steps 1 --samples 1");
         using (var files = ModelFiles.Open(_program.At("turned")))
         {

@@ -111,7 +111,8 @@ internal sealed class TrainLoraVerb : TrainVerb
         VqVae autoencoder = VqVae.Load(files.VqVae, files.VqVaeConfig, config.Scales, kernels, withEncoder: true);
         (int firstScales, int fullEvery) = FirstScales(options, config.Scales);
         var trainer = new VarTrainer(
-            network, autoencoder, data, common, kernels, options.GetValue(_classDropout), firstScales: firstScales, fullEvery: fullEvery);
+            network, autoencoder, data, common, kernels, options.GetValue(_classDropout), firstScales: firstScales, fullEvery: fullEvery,
+            passes: files.Sampling.Passes);
         var description = new JsonObject
         {
             ["model"] = model,

@@ -55,6 +55,13 @@ internal sealed class TrainVarVerb : TrainVerb
     private readonly Option<double> _selfCorrection = Share(
         "--self-correction", "Largest share of a picture's tokens in whose place the model sees its own draws, so that later scales learn to correct them.", 0);
 
+    private readonly Option<int> _passes = Whole(
+        "--passes", $"Passes in which the tokens of a map will be drawn, each seeing those of the passes before. [default: as the model in --from recommends, or {SamplingDefaults.Reference.Passes}]",
+        null, 1, SamplingOptions.MaxPasses);
+
+    private readonly Option<double> _scaleBalance = Share(
+        "--scale-balance", "b: a token of a map of n tokens weighs n^-b in the loss; 0 for the same weight for all tokens, 1 for all maps.", 0);
+
     private readonly Option<int> _samples = Whole(
         "--samples", $"Pictures of each class in samples.png (of at most {SampleClasses} classes).", 4, 1, 64);
 
@@ -79,6 +86,8 @@ internal sealed class TrainVarVerb : TrainVerb
         AddSetting(_labelSmoothing);
         AddFirstScales();
         AddSetting(_selfCorrection);
+        AddSetting(_passes);
+        AddSetting(_scaleBalance);
         AddSetting(_optimizer);
         Add(_samples);
         AddCommonSettings();
@@ -133,11 +142,14 @@ internal sealed class TrainVarVerb : TrainVerb
         (int firstScales, int fullEvery) = FirstScales(options, scales);
         config = stored ?? config with { Classes = data.Classes.Count };
         TrainingOptions common = CommonOptions(options) with { Muon = options.GetValue(_optimizer) == MuonName ? new MuonOptions() : null };
+        int given = options.GetValue(_passes);
+        int passes = given > 0 ? given : file is null ? SamplingDefaults.Reference.Passes
+            : (ConfigFile.FindBeside(file.Path)?.Sampling ?? SamplingDefaults.Reference).Passes;
         var network = new VarNetwork(config, common.Seed, from, options.GetValue(_maxScale));
         VqVae autoencoder = VqVae.Load(vae, vaeConfig, scales, kernels, withEncoder: true);
         var trainer = new VarTrainer(
             network, autoencoder, data, common, kernels, options.GetValue(_classDropout), options.GetValue(_labelSmoothing),
-            firstScales, fullEvery, options.GetValue(_selfCorrection));
+            firstScales, fullEvery, options.GetValue(_selfCorrection), passes, options.GetValue(_scaleBalance));
         var description = new JsonObject
         {
             ["patch_nums"] = ScaleOption.ToJson(scales),
@@ -147,6 +159,11 @@ internal sealed class TrainVarVerb : TrainVerb
         if (config.RopeBase is { } ropeBase)
         {
             description["rope_base"] = ropeBase;
+        }
+
+        if (passes > 1)
+        {
+            description["recommended_sampling"] = new JsonObject { ["passes"] = passes };
         }
 
         return new Stage(trainer, data, description, autoencoder);
@@ -172,10 +189,11 @@ internal sealed class TrainVarVerb : TrainVerb
     /// <summary>A column of pictures for each class, drawn from the saved files as <c>generate</c> draws.</summary>
     protected override RgbImage DrawSamples(ParseResult options, string folder, Stage stage, KernelSet kernels, CancellationToken cancellation)
     {
-        using var generator = ImageGenerator.Load(folder, new GeneratorOptions { Kernels = kernels });
+        using ModelFiles files = ModelFiles.Open(folder);
+        using var generator = ImageGenerator.Load(files, new GeneratorOptions { Kernels = kernels });
         int classes = Math.Min(stage.Data.Classes.Count, SampleClasses);
         int[] labels = [.. Enumerable.Range(0, options.GetValue(_samples)).SelectMany(_ => Enumerable.Range(0, classes))];
-        GenerationResult result = generator.Generate(new GenerationRequest { Labels = labels }, cancellation: cancellation);
+        GenerationResult result = generator.Generate(files.Sampling.Request(labels), cancellation: cancellation);
         return ContactSheet.Grid([.. result.Images.Select(image => image.Image)], classes);
     }
 

@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using Subquartic.Attention;
 using Subquartic.Imaging;
 using Subquartic.Models;
@@ -20,6 +21,8 @@ internal sealed class GenerationBatch : IDisposable
     private readonly FloatBuffer _embeddings;
     private readonly FloatBuffer _pixels;
     private readonly int[] _tokens;
+    private readonly int[] _pass;
+    private readonly bool[] _known;
     private readonly PackedMatrix _codebook;
 
     /// <summary>Reserves the memory.</summary>
@@ -45,6 +48,8 @@ internal sealed class GenerationBatch : IDisposable
         _embeddings = new FloatBuffer((long)images * largest * channels);
         _pixels = new FloatBuffer((long)_scales.Last.Tokens * autoencoder.Config.DownSampling * autoencoder.Config.DownSampling * autoencoder.Config.ImageChannels);
         _tokens = new int[images * largest];
+        _pass = new int[images * largest];
+        _known = new bool[largest];
     }
 
     /// <summary>Images of the largest batch.</summary>
@@ -101,15 +106,22 @@ internal sealed class GenerationBatch : IDisposable
         {
             TokenMapSize size = _scales[scale];
             int rows = count * size.Tokens;
-            Matrix logits = _run.Step(scale == 0 ? default : input.Pixels(), cancellation);
-            clock.Transformer(_transformer.Config.Flops(scale, _run.Rows));
-
-            Matrix conditional = logits.SliceRows(0, rows);
-            TokenSampler.Sample(
-                _transformer.Kernels, conditional, guided ? logits.SliceRows(rows, rows) : default, request.Sampling,
-                Step(request, first, scale), _tokens);
-            Keep(request.Kept, scale, first, count);
-            clock.Sampling();
+            _known.AsSpan().Clear();
+            Matrix conditional = default;
+            int[] order = Order(request, scale);
+            for (int pass = 0; pass <= order.Max(); pass++)
+            {
+                Matrix logits = pass == 0
+                    ? _run.Step(scale == 0 ? default : input.Pixels(), cancellation)
+                    : _run.StepAgain(input.Pixels(), _known.AsSpan(0, size.Tokens), cancellation);
+                clock.Transformer(_transformer.Config.Flops(scale, _run.Rows));
+                conditional = logits.SliceRows(0, rows);
+                TokenSampler.Sample(
+                    _transformer.Kernels, conditional, guided ? logits.SliceRows(rows, rows) : default, request.Sampling,
+                    Step(request, first, scale), _pass);
+                Take(request, scale, first, count, order, pass, input);
+                clock.Sampling();
+            }
 
             if (request.Sampling.MoreSmooth)
             {
@@ -172,15 +184,30 @@ internal sealed class GenerationBatch : IDisposable
         };
     }
 
-    private void Keep(KeptTokens? kept, int scale, int first, int count)
+    /// <summary>The pass of each token of a scale. The first scale has no input that could show tokens to a second pass.</summary>
+    private int[] Order(GenerationRequest request, int scale) => _scales[scale].PassesOf(scale == 0 ? 1 : request.Sampling.Passes);
+
+    /// <summary>Takes the tokens whose turn it was, or those given in their place, and shows them to the passes that follow.</summary>
+    private void Take(GenerationRequest request, int scale, int first, int count, int[] order, int pass, FeatureMap input)
     {
+        TokenMapSize size = _scales[scale];
         int start = _scales.Start(scale);
-        int tokens = _scales[scale].Tokens;
-        for (int i = 0; kept is not null && i < count * tokens; i++)
+        for (int i = 0; i < count * size.Tokens; i++)
         {
-            (int image, int place) = Math.DivRem(i, tokens);
+            (int image, int place) = Math.DivRem(i, size.Tokens);
+            if (order[place] != pass)
+            {
+                continue;
+            }
+
             int position = start + place;
-            _tokens[i] = kept.Keep[position] ? kept.Of(first + image)[position] : _tokens[i];
+            _tokens[i] = request.Kept is { } kept && kept.Keep[position] ? kept.Of(first + image)[position] : _pass[i];
+            _known[place] = true;
+            if (pass < order.Max())
+            {
+                Span<float> features = input.Pixels().Row(i);
+                TensorPrimitives.Add(features, _autoencoder.Quantizer.Codebook.Row(_tokens[i]), features);
+            }
         }
     }
 
@@ -248,7 +275,7 @@ internal sealed class GenerationBatch : IDisposable
         long done = scale + 1 == _scales.Count ? decoder : 0;
         for (int k = 0; k < _scales.Count; k++)
         {
-            long flops = _transformer.Config.Flops(k, 1) * (_run.Rows / count);
+            long flops = _transformer.Config.Flops(k, 1) * (_run.Rows / count) * (Order(request, k).Max() + 1);
             perImage += flops;
             done += k <= scale ? flops : 0;
         }

@@ -21,6 +21,12 @@ public sealed record SamplingDefaults
     /// <summary>As in <see cref="SamplingOptions.Temperature"/>.</summary>
     public float Temperature { get; init; } = 1;
 
+    /// <summary>As in <see cref="SamplingOptions.FinalTemperature"/>.</summary>
+    public float? FinalTemperature { get; init; }
+
+    /// <summary>As in <see cref="SamplingOptions.Passes"/>.</summary>
+    public int Passes { get; init; } = 1;
+
     /// <summary>A request with these settings.</summary>
     /// <param name="labels">The class of each image.</param>
     /// <returns>The request.</returns>
@@ -28,6 +34,6 @@ public sealed record SamplingDefaults
     {
         Labels = labels,
         Guidance = Guidance,
-        Sampling = new SamplingOptions { TopK = TopK, TopP = TopP, Temperature = Temperature },
+        Sampling = new SamplingOptions { TopK = TopK, TopP = TopP, Temperature = Temperature, FinalTemperature = FinalTemperature, Passes = Passes },
     };
 }

@@ -8,6 +8,22 @@ public readonly record struct TokenMapSize(int Height, int Width)
     /// <summary>Tokens of the map, n_k = h_k w_k.</summary>
     public int Tokens => Height * Width;
 
+    /// <summary>In which pass each token is drawn where the map is drawn in several, each of which sees the tokens of the passes before
+    /// (<see cref="SamplingOptions.Passes"/>). The order is that of Bayer's 4 x 4 matrix: tokens of a pass lie far from each other and between those
+    /// drawn before.</summary>
+    /// <param name="passes">Number of passes, 1 to <see cref="SamplingOptions.MaxPasses"/>.</param>
+    /// <returns>For each token, row by row, its pass from 0 on; passes that a small map would leave empty are left out.</returns>
+    public int[] PassesOf(int passes)
+    {
+        int width = Width;
+        int[] order = [.. Enumerable.Range(0, Tokens).Select(token => Place(token / width, token % width) * passes / SamplingOptions.MaxPasses)];
+        int[] used = [.. order.Distinct().Order()];
+        return [.. order.Select(pass => Array.IndexOf(used, pass))];
+
+        static int Place(int y, int x) => (4 * Quarter(y, x)) + Quarter(y >> 1, x >> 1);
+        static int Quarter(int y, int x) => (2 * ((y ^ x) & 1)) + (y & 1);
+    }
+
     /// <inheritdoc/>
     public override string ToString() => $"{Height}x{Width}";
 }

@@ -164,7 +164,7 @@ internal static class TokenSampler
                 Guide(row, unconditional.Row(task), step.Guidance);
             }
 
-            TensorPrimitives.Divide(row, options.Temperature, row);
+            TensorPrimitives.Divide(row, options.TemperatureAt(step.Progress), row);
             float largest = TensorPrimitives.Max<float>(row);
             if (!float.IsFinite(largest))
             {

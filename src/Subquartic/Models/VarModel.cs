@@ -15,6 +15,7 @@ public sealed class VarModel : IDisposable
     private readonly FloatBuffer _classes;
     private readonly FloatBuffer _start;
     private readonly FloatBuffer _positions;
+    private readonly FloatBuffer _levels;
     private readonly Linear? _sharedAdaLn;
 
     private VarModel(CheckpointView view, VarConfig config, KernelSet kernels)
@@ -24,7 +25,8 @@ public sealed class VarModel : IDisposable
         WordEmbedding = new Linear(view.In("word_embed"), config.CodeChannels, config.Width, kernels);
         _classes = view.Get("class_emb.weight", config.Classes + 1, config.Width);
         _start = view.Get("pos_start", 1, config.Scales[0].Tokens, config.Width);
-        _positions = LoadPositions(view, config);
+        _levels = view.Get("lvl_embed.weight", config.Scales.Count, config.Width);
+        _positions = LoadPositions(view, config, _levels);
         _sharedAdaLn = config.SharedAdaLn
             ? new Linear(view.In("shared_ada_lin").In(1), config.Width, 6 * config.Width, kernels)
             : null;
@@ -110,6 +112,7 @@ public sealed class VarModel : IDisposable
         _classes.Dispose();
         _start.Dispose();
         _positions.Dispose();
+        _levels.Dispose();
         _sharedAdaLn?.Dispose();
         foreach (TransformerBlock block in Blocks)
         {
@@ -129,15 +132,17 @@ public sealed class VarModel : IDisposable
     /// <summary>Position plus level embeddings of tokens (count, C).</summary>
     internal Matrix Positions(int start, int count) => _positions.Matrix(count, Config.Width, (long)start * Config.Width);
 
+    /// <summary>Level embedding of a scale (C).</summary>
+    internal ReadOnlySpan<float> Level(int scale) => _levels.Span((long)scale * Config.Width, Config.Width);
+
     /// <summary>The output of the linear layer that all blocks share (B, 6C); nothing where there is none.</summary>
     internal void SharedCondition(Matrix condition, Matrix result) => _sharedAdaLn?.Forward(condition, result);
 
-    private static FloatBuffer LoadPositions(CheckpointView view, VarConfig config)
+    private static FloatBuffer LoadPositions(CheckpointView view, VarConfig config, FloatBuffer levels)
     {
         ScaleSchedule scales = config.Scales;
         int width = config.Width;
         FloatBuffer positions = view.Get("pos_1LC", 1, scales.Tokens, width);
-        using FloatBuffer levels = view.Get("lvl_embed.weight", scales.Count, width);
         for (int scale = 0; scale < scales.Count; scale++)
         {
             ReadOnlySpan<float> level = levels.Span((long)scale * width, width);

@@ -116,6 +116,41 @@ public sealed class VarRun : IDisposable
         return logits;
     }
 
+    /// <summary>Computes the logits of the scale just done again, with some of its tokens known: another pass over the same map. The cache then holds the keys
+    /// and values of this pass.</summary>
+    /// <param name="input">As in <see cref="Step"/>, with the code vector of each known token added at its place.</param>
+    /// <param name="known">For each token of the scale whether it is known; known ones carry the level embedding of their scale twice, as in
+    /// <see cref="Training.VarTrainer"/>.</param>
+    /// <param name="cancellation">Takes effect between blocks; the run must then begin again.</param>
+    /// <returns>(Rows * tokens, V), valid until the next step; those of known tokens mean nothing.</returns>
+    /// <exception cref="ArgumentException">The input or the number of tokens is another.</exception>
+    /// <exception cref="InvalidOperationException">No scale but the first is done.</exception>
+    /// <exception cref="OperationCanceledException">Cancelled.</exception>
+    public Matrix StepAgain(Matrix input, ReadOnlySpan<bool> known, CancellationToken cancellation = default)
+    {
+        if (Scale < 2)
+        {
+            throw new InvalidOperationException("The first scale takes no input that could hold a known token.");
+        }
+
+        TokenMapSize size = _model.Config.Scales[Scale - 1];
+        if (known.Length != size.Tokens)
+        {
+            throw new ArgumentException($"There are marks for {known.Length} tokens; scale {Scale - 1} has {size.Tokens}.", nameof(known));
+        }
+
+        // Keys that sequences have seen change.
+        foreach (IAttentionSequence sequence in _attention)
+        {
+            sequence.Clear();
+        }
+
+        Scale--;
+        Matrix logits = _logits.Matrix(Rows * size.Tokens, _model.Config.Vocabulary);
+        Pass(Scale + 1, input, logits, cancellation, known);
+        return logits;
+    }
+
     /// <summary>Frees the memory.</summary>
     public void Dispose()
     {
@@ -132,7 +167,7 @@ public sealed class VarRun : IDisposable
     }
 
     /// <summary>Computes the logits of the scales from <see cref="Scale"/> up to <paramref name="end"/>.</summary>
-    internal void Pass(int end, Matrix input, Matrix logits, CancellationToken cancellation)
+    internal void Pass(int end, Matrix input, Matrix logits, CancellationToken cancellation, ReadOnlySpan<bool> known = default)
     {
         var range = new ScaleRange(Rows, _model.Config.Scales, Scale, end);
         if (range.Tokens > _tokensPerPass)
@@ -141,6 +176,14 @@ public sealed class VarRun : IDisposable
         }
 
         Matrix x = Embed(range, input);
+        for (int i = 0; i < range.Rows && !known.IsEmpty; i++)
+        {
+            if (known[i % range.Tokens])
+            {
+                TensorPrimitives.Add(x.Row(i), _model.Level(range.First), x.Row(i));
+            }
+        }
+
         for (int i = 0; i < _model.Blocks.Count; i++)
         {
             cancellation.ThrowIfCancellationRequested();

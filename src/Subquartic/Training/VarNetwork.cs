@@ -108,8 +108,9 @@ public sealed class VarNetwork : IDisposable
     /// <param name="input">Feature maps of all scales but the first (B * (L - n_1), Cvae).</param>
     /// <param name="scales">The first scales of the schedule, where the sequences hold no more; null for all. Tokens see none of later scales, so
     /// their logits are the same.</param>
+    /// <param name="known">B * L marks of tokens whose code vector the input holds already (<see cref="VarTrainer"/>); empty where there are none.</param>
     /// <returns>(B * L, V).</returns>
-    public Variable Forward(Tape tape, ReadOnlyMemory<int> labels, Matrix input, ScaleSchedule? scales = null)
+    public Variable Forward(Tape tape, ReadOnlyMemory<int> labels, Matrix input, ScaleSchedule? scales = null, ReadOnlyMemory<bool> known = default)
     {
         ArgumentNullException.ThrowIfNull(tape);
         scales ??= Config.Scales;
@@ -118,7 +119,7 @@ public sealed class VarNetwork : IDisposable
         input.Span().CopyTo(maps.Value.Span());
         Variable words = Linear(tape, maps, _wordWeight, _wordBias);
         Variable classes = tape.LookUp(_classes, labels, _newClasses);
-        Variable x = tape.TokenSequence(words, classes, _start, _positions, _levels, scales);
+        Variable x = tape.TokenSequence(words, classes, _start, _positions, _levels, scales, known);
         Variable condition = tape.Silu(classes);
         Variable? shared = _sharedAdaLn is { } layer ? Linear(tape, condition, layer.Weight, layer.Bias) : null;
         foreach (Block block in _blocks)

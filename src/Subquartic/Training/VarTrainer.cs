@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using Subquartic.Attention;
 using Subquartic.Checkpoints;
 using Subquartic.Generation;
@@ -12,7 +13,9 @@ namespace Subquartic.Training;
 
 /// <summary>Trains the second stage: the transformer, on the tokens that a trained VQ-VAE gives to pictures (VAR trainer.py).</summary>
 /// <remarks>A share of the labels is replaced by the unconditional class, so that guidance works. Most steps may show the first scales only: these
-/// hold few of the tokens and decide most of what is seen (the reference's progressive training, pg in VAR trainer.py, has the same reason).
+/// hold few of the tokens and decide most of what is seen (the reference's progressive training, pg in VAR trainer.py, has the same reason). With passes, a
+/// random number of passes over each map is done already: its tokens are known, their code vectors added to the input and their level embedding once more, and the loss
+/// is that of the others (<see cref="SamplingOptions.Passes"/>; masked prediction within a scale, Kumbong et al., HMAR, CVPR 2025).
 /// Measures: <c>accuracy</c> over the tokens of the step; per scale of the step the accuracy.</remarks>
 public sealed class VarTrainer : Trainer
 {
@@ -24,6 +27,8 @@ public sealed class VarTrainer : Trainer
     private readonly ScaleSchedule _firstScales;
     private readonly int _fullEvery;
     private readonly double _selfCorrection;
+    private readonly int _passes;
+    private readonly double _scaleBalance;
     private readonly Tape _drawing;
     private readonly FloatBuffer _maps;
 
@@ -39,10 +44,14 @@ public sealed class VarTrainer : Trainer
     /// <param name="fullEvery">Of so many steps the last one shows all scales.</param>
     /// <param name="selfCorrection">Largest share of a picture's tokens in whose place the network sees its own draws; 0 shows it true ones only, as
     /// the reference does.</param>
+    /// <param name="passes">In how many passes the network will draw a map; 1 in the reference.</param>
+    /// <param name="scaleBalance">b, 0 to 1: a token of a map of n_k weighs n_k^-b in the loss that is followed. With 0, as in the reference, all tokens weigh the same; with 1 all
+    /// maps do. The first maps hold few tokens and decide what a picture is. The loss that is told is the mean over all tokens in any case.</param>
     /// <exception cref="ArgumentException">Data, VQ-VAE and network do not fit together, or there are fewer scales.</exception>
     public VarTrainer(
         VarNetwork network, VqVae autoencoder, IImageDataset dataset, TrainingOptions options, KernelSet kernels,
-        double classDropout = 0.1, double labelSmoothing = 0, int firstScales = 0, int fullEvery = 1, double selfCorrection = 0)
+        double classDropout = 0.1, double labelSmoothing = 0, int firstScales = 0, int fullEvery = 1, double selfCorrection = 0, int passes = 1,
+        double scaleBalance = 0)
         : base(network?.Trained ?? throw new ArgumentNullException(nameof(network)), dataset, options, kernels)
     {
         ArgumentNullException.ThrowIfNull(autoencoder);
@@ -60,6 +69,8 @@ public sealed class VarTrainer : Trainer
         }
 
         ArgumentOutOfRangeException.ThrowIfLessThan(fullEvery, 1);
+        ArgumentOutOfRangeException.ThrowIfLessThan(passes, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(passes, SamplingOptions.MaxPasses);
         ArgumentOutOfRangeException.ThrowIfGreaterThan((uint)firstScales, (uint)config.Scales.Count, nameof(firstScales));
         _network = network;
         _autoencoder = autoencoder;
@@ -69,6 +80,8 @@ public sealed class VarTrainer : Trainer
         _firstScales = firstScales > 0 && firstScales < config.Scales.Count ? new ScaleSchedule([.. config.Scales.Sizes.Take(firstScales)]) : config.Scales;
         _fullEvery = fullEvery;
         _selfCorrection = selfCorrection;
+        _passes = passes;
+        _scaleBalance = scaleBalance;
         _drawing = new Tape(kernels, recording: false);
         TokenMapSize last = config.Scales.Last;
         _maps = new FloatBuffer(2L * options.Batch * last.Tokens * config.CodeChannels);
@@ -79,7 +92,7 @@ public sealed class VarTrainer : Trainer
 
     // Without rotation it reads as before there was one, so that older states stay valid.
     private protected override string NetworkDescription =>
-        $"{_network.Config.ToString().Replace(", RopeBase = ,", ",", StringComparison.Ordinal)} {_network.MaxAttentionScale} {_classDropout} {_labelSmoothing} {Hash(_autoencoder.Quantizer.Codebook.Span()):x}{AdapterDescription}{FirstScalesDescription}{(_selfCorrection > 0 ? $" corrects {_selfCorrection}" : "")}";
+        $"{_network.Config.ToString().Replace(", RopeBase = ,", ",", StringComparison.Ordinal)} {_network.MaxAttentionScale} {_classDropout} {_labelSmoothing} {Hash(_autoencoder.Quantizer.Codebook.Span()):x}{AdapterDescription}{FirstScalesDescription}{(_selfCorrection > 0 ? $" corrects {_selfCorrection}" : "")}{(_passes > 1 ? $" passes {_passes}" : "")}{(_scaleBalance > 0 ? $" balance {_scaleBalance}" : "")}";
 
     private string FirstScalesDescription => ReferenceEquals(_firstScales, _network.Config.Scales) ? "" : $" {_firstScales.Count} {_fullEvery}";
 
@@ -107,36 +120,39 @@ public sealed class VarTrainer : Trainer
         var tokens = new int[batch * shown.Tokens];
         Matrix input = Tape.Take(batch * (shown.Tokens - scales[0].Tokens), config.CodeChannels);
         Quantize(f, fHat, shown, [], tokens, input);
-        if (_selfCorrection > 0)
+        int[] set = _selfCorrection > 0 ? DrawInstead(labels, input, shown) : [];
+        if (set.Length > 0)
         {
-            Quantize(f, fHat, shown, DrawInstead(labels, input, shown), tokens, input);
+            Quantize(f, fHat, shown, set, tokens, input);
         }
 
-        Variable logits = _network.Forward(Tape, labels, input, shown);
+        bool[] known = _passes > 1 ? Show(set, tokens, input, shown) : [];
+        Variable logits = _network.Forward(Tape, labels, input, shown, known);
         var losses = new float[tokens.Length];
         var hits = new bool[tokens.Length];
-        Tape.CrossEntropy(logits, tokens, _labelSmoothing, losses, hits);
+        Tape.CrossEntropy(logits, tokens, _labelSmoothing, losses, hits, Weights(shown));
         var perScale = new double[shown.Count];
         double loss = 0;
-        int right = 0;
-        for (int i = 0; i < tokens.Length; i++)
+        foreach (float one in losses)
         {
-            loss += losses[i];
-            right += hits[i] ? 1 : 0;
+            loss += one;
         }
 
         for (int k = 0; k < shown.Count; k++)
         {
-            int count = 0;
+            int right = 0, asked = 0;
             for (int b = 0; b < batch; b++)
             {
-                count += hits.AsSpan(b * shown.Tokens + shown.Start(k), shown[k].Tokens).Count(true);
+                int start = b * shown.Tokens + shown.Start(k);
+                right += hits.AsSpan(start, shown[k].Tokens).Count(true);
+                asked += shown[k].Tokens - tokens.AsSpan(start, shown[k].Tokens).Count(-1);
             }
 
-            perScale[k] = (double)count / (batch * shown[k].Tokens);
+            perScale[k] = (double)right / Math.Max(asked, 1);
         }
 
-        return (loss / tokens.Length, new Dictionary<string, double> { ["accuracy"] = (double)right / tokens.Length }, perScale);
+        int counted = tokens.Length - tokens.AsSpan().Count(-1);
+        return (loss / counted, new Dictionary<string, double> { ["accuracy"] = (double)hits.AsSpan().Count(true) / counted }, perScale);
     }
 
     /// <summary>Targets and inputs of the scales shown. Where <paramref name="set"/> (picture after picture, -1 for none; empty for none at all) has a token, it
@@ -158,6 +174,47 @@ public sealed class VarTrainer : Trainer
             own.AsSpan(0, shown.Tokens).CopyTo(tokens.AsSpan(b * shown.Tokens));
             all.SliceRows(0, inputs).Span().CopyTo(input.SliceRows(b * inputs, inputs).Span());
         });
+    }
+
+    private float[] Weights(ScaleSchedule shown)
+    {
+        if (_scaleBalance == 0)
+        {
+            return [];
+        }
+
+        float[] one = [.. shown.Sizes.SelectMany(size => Enumerable.Repeat((float)Math.Pow(size.Tokens, -_scaleBalance), size.Tokens))];
+        return [.. Enumerable.Repeat(one, Options.Batch).SelectMany(weights => weights)];
+    }
+
+    /// <summary>Shows the tokens of a random number of passes over each map but the first: adds their code vectors to the input and takes them out of the targets.</summary>
+    /// <returns>B * L marks.</returns>
+    private bool[] Show(int[] set, int[] tokens, Matrix input, ScaleSchedule shown)
+    {
+        var known = new bool[tokens.Length];
+        int first = shown[0].Tokens;
+        Matrix codebook = _autoencoder.Quantizer.Codebook;
+        for (int k = 1; k < shown.Count; k++)
+        {
+            int[] order = shown[k].PassesOf(_passes);
+            for (int b = 0; b < Options.Batch; b++)
+            {
+                int done = (int)(Uniform(b, 1 + (ulong)k) * (order.Max() + 1));
+                for (int token = 0; token < order.Length; token++)
+                {
+                    if (order[token] < done)
+                    {
+                        int place = b * shown.Tokens + shown.Start(k) + token;
+                        Span<float> features = input.Row(place - first * (b + 1));
+                        TensorPrimitives.Add(features, codebook.Row(set.Length > 0 && set[place] >= 0 ? set[place] : tokens[place]), features);
+                        known[place] = true;
+                        tokens[place] = -1;
+                    }
+                }
+            }
+        }
+
+        return known;
     }
 
     /// <summary>For a random share of the tokens what the network draws in their place from true tokens of the scales before, -1 for the others.</summary>

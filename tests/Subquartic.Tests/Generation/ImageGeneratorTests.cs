@@ -71,6 +71,54 @@ public sealed class ImageGeneratorTests : IDisposable
         Assert.NotEqual(batch[0].Tokens, batch[1].Tokens);
     }
 
+    /// <summary>Tokens of the first pass are those of a single one, as long as maps before are the same; later passes see them.</summary>
+    [Fact]
+    public void Tokens_drawn_in_passes_see_those_before()
+    {
+        GenerationRequest single = Request with { Guidance = 1 }, several = single with { Sampling = single.Sampling with { Passes = 4 } };
+        IReadOnlyList<GeneratedImage> once = _generator.Generate(single).Images, passes = _generator.Generate(several).Images;
+        int[] order = Scales[1].PassesOf(4);
+        for (int i = 0; i < once.Count; i++)
+        {
+            Assert.Equal(once[i].Tokens[0], passes[i].Tokens[0]);
+            Assert.All(
+                Enumerable.Range(0, order.Length).Where(token => order[token] == 0),
+                token => Assert.Equal(once[i].Tokens[Scales.Start(1) + token], passes[i].Tokens[Scales.Start(1) + token]));
+            Assert.NotEqual(once[i].Tokens, passes[i].Tokens);
+        }
+
+        using ImageGenerator other = _small.LoadGenerator(KernelSet.Create("vector256", 2), batchBytes: 1);
+        Assert.Equal(passes[1].Tokens, other.Generate(several with { Labels = [3], FirstIndex = 1 }).Images.Single().Tokens);
+        Assert.Throws<ArgumentOutOfRangeException>(() => _generator.Generate(several with { Sampling = several.Sampling with { MoreSmooth = true } }));
+        Assert.Throws<ArgumentOutOfRangeException>(() => _generator.Generate(several with { Sampling = several.Sampling with { Passes = 17 } }));
+    }
+
+    [Theory]
+    [InlineData(1, 1, 16, 1)]
+    [InlineData(2, 2, 4, 4)]
+    [InlineData(2, 2, 16, 4)]
+    [InlineData(1, 3, 4, 2)]
+    [InlineData(8, 8, 3, 3)]
+    [InlineData(16, 16, 16, 16)]
+    public void Passes_share_a_map_evenly_and_none_is_empty(int height, int width, int passes, int used)
+    {
+        var map = new TokenMapSize(height, width);
+        int[] order = map.PassesOf(passes);
+        Assert.Equal(Enumerable.Range(0, used), order.Distinct().Order());
+        if (height % 4 == 0)
+        {
+            int[] counts = [.. order.CountBy(pass => pass).Select(pair => pair.Value)];
+            Assert.True(counts.Max() - counts.Min() <= map.Tokens / 16);
+        }
+
+        if (passes == 4 && height > 1)
+        {
+            // No two tokens of a pass touch, diagonally either.
+            Assert.All(Enumerable.Range(0, map.Tokens - 1).Where(i => (i + 1) % width > 0), i => Assert.NotEqual(order[i], order[i + 1]));
+            Assert.All(Enumerable.Range(0, map.Tokens - width), i => Assert.NotEqual(order[i], order[i + width]));
+        }
+    }
+
     [Fact]
     public void The_same_request_gives_the_same_bytes_again_and_another_seed_others()
     {
@@ -161,9 +209,9 @@ public sealed class ImageGeneratorTests : IDisposable
         GenerationRequest prepared = _generator.Prepare(new EditRequest { Image = picture, Mask = mask, Generation = Request });
         int[] given = prepared.Kept!.Of(0);
         bool[] kept = mask.KeptTokens(Scales);
-        foreach (bool smooth in (bool[])[false, true])
+        foreach ((bool smooth, int passes) in ((bool, int)[])[(false, 1), (true, 1), (false, 4)])
         {
-            GenerationRequest request = prepared with { Sampling = prepared.Sampling with { MoreSmooth = smooth } };
+            GenerationRequest request = prepared with { Sampling = prepared.Sampling with { MoreSmooth = smooth, Passes = passes } };
             GenerationResult result = _generator.Generate(request);
             Assert.Equal(3, result.Images.Count);
             Assert.All(result.Images, image => Assert.Equal(given.Where((_, i) => kept[i]), image.Tokens.Where((_, i) => kept[i])));

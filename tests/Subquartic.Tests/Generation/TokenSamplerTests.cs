@@ -42,6 +42,16 @@ public sealed class TokenSamplerTests
     }
 
     [Fact]
+    public void Temperature_goes_evenly_from_the_first_scale_to_the_last()
+    {
+        SamplingOptions falling = Plain with { Temperature = 2, FinalTemperature = 0.5f };
+        Assert.Equal(Draw(500, Plain with { Temperature = 2 }), Draw(500, falling, progress: 0));
+        Assert.Equal(Draw(500, Plain with { Temperature = 1.25f }), Draw(500, falling, progress: 0.5f));
+        Assert.Equal(Draw(500, Plain with { Temperature = 0.5f }), Draw(500, falling, progress: 1));
+        Assert.Equal(Draw(500, Plain), Draw(500, Plain, progress: 1));
+    }
+
+    [Fact]
     public void Filters_remove_the_unlikely()
     {
         Assert.Equal([0, 1, 2], Draw(2000, Plain with { TopK = 3 }).Distinct().Order());
@@ -105,6 +115,7 @@ public sealed class TokenSamplerTests
     {
         Assert.Throws<ArgumentOutOfRangeException>((Plain with { Temperature = 0 }).Validate);
         Assert.Throws<ArgumentOutOfRangeException>((Plain with { Temperature = float.NaN }).Validate);
+        Assert.Throws<ArgumentOutOfRangeException>((Plain with { FinalTemperature = 0 }).Validate);
         Assert.Throws<ArgumentOutOfRangeException>((Plain with { TopK = -1 }).Validate);
         Assert.Throws<ArgumentOutOfRangeException>((Plain with { TopP = 1.5f }).Validate);
     }
@@ -123,11 +134,11 @@ public sealed class TokenSamplerTests
         return logits;
     }
 
-    private static int[] Draw(int count, SamplingOptions options, int tokensPerImage = 1000, int firstImage = 0, ulong seed = 1, int scale = 0)
+    private static int[] Draw(int count, SamplingOptions options, int tokensPerImage = 1000, int firstImage = 0, ulong seed = 1, int scale = 0, float progress = 0)
     {
         using var buffer = new FloatBuffer((long)count * Probabilities.Length);
         var tokens = new int[count];
-        var step = new SamplingStep { Scale = scale, Tokens = tokensPerImage, Seed = seed, FirstImage = firstImage };
+        var step = new SamplingStep { Scale = scale, Tokens = tokensPerImage, Seed = seed, FirstImage = firstImage, Progress = progress };
         TokenSampler.Sample(Kernels, Fill(buffer, count), default, options, step, tokens);
         return tokens;
     }

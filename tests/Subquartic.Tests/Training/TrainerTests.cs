@@ -82,6 +82,82 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
+    public void A_model_that_sees_earlier_passes_trains_on_the_other_tokens_and_resumes_with_the_same_bits()
+    {
+        using VqVae autoencoder = SavedAutoencoder();
+        Trainer Create(int threads, int passes) => new VarTrainer(
+            new VarNetwork(TransformerConfig, 1), autoencoder, Sixteen, Options, KernelSet.Create(KernelSet.Best.Name, threads), selfCorrection: 0.3, passes: passes);
+        (byte[] through, double first, double last) = Run(threads => Create(threads, 4), 24, resumeAt: 0);
+        Assert.True(last < first, $"the loss went from {first} to {last}");
+        Assert.Equal(through, Run(threads => Create(threads, 4), 24, resumeAt: 5).Model);
+        Assert.NotEqual(through, Run(threads => Create(threads, 1), 24, resumeAt: 0).Model);
+        using Trainer with = Create(2, 4), without = Create(2, 1);
+        string state = Path.Combine(_folder, "other.safetensors");
+        without.SaveState(state);
+        Assert.Throws<CheckpointException>(() => with.LoadState(state));
+        Assert.Throws<ArgumentOutOfRangeException>(() => Create(1, 0));
+        Assert.Throws<ArgumentOutOfRangeException>(() => Create(1, SamplingOptions.MaxPasses + 1));
+    }
+
+    /// <summary>The second pass over a map, as a generation makes it, gives the logits that the network gives with the same tokens known.</summary>
+    [Fact]
+    public void A_pass_that_sees_tokens_is_the_one_that_is_trained()
+    {
+        string path = Path.Combine(_folder, "var.safetensors");
+        using VqVae autoencoder = SavedAutoencoder();
+        using (var trainer = new VarTrainer(new VarNetwork(TransformerConfig, 3), autoencoder, Sixteen, Options, KernelSet.Best))
+        {
+            trainer.TakeStep();
+            trainer.SaveModel(path);
+        }
+
+        using Checkpoint file = Checkpoint.Open(path);
+        using VarModel model = VarModel.Load(file.Root, TransformerConfig, KernelSet.Best);
+        using var network = new VarNetwork(TransformerConfig, 0, file.Root);
+        using var tape = new Tape(KernelSet.Best, recording: false);
+        int[] labels = [4, 16];
+        int inputs = Scales.Tokens - 1, channels = TransformerConfig.CodeChannels;
+        Matrix input = tape.Take(2 * inputs, channels);
+        var random = new Random(2);
+        bool[] known = new bool[2 * Scales.Tokens];
+        foreach (ref float value in input.Span())
+        {
+            value = (float)random.NextDouble();
+        }
+
+        int[] order = Scales[2].PassesOf(4);
+        for (int token = 0; token < order.Length; token++)
+        {
+            known[Scales.Start(2) + token] = known[Scales.Tokens + Scales.Start(2) + token] = order[token] < 2;
+        }
+
+        Matrix expected = network.Forward(tape, labels, input, null, known).Value;
+        using VarRun run = model.CreateRun(new ExactAttention(KernelSet.Best), 2);
+        run.Begin(labels, guided: false);
+        run.Step(default);
+        Matrix second = tape.Take(2 * 4, channels), third = tape.Take(2 * 16, channels);
+        for (int b = 0; b < 2; b++)
+        {
+            input.SliceRows(b * inputs, 4).Span().CopyTo(second.SliceRows(b * 4, 4).Span());
+            input.SliceRows(b * inputs + 4, 16).Span().CopyTo(third.SliceRows(b * 16, 16).Span());
+        }
+
+        run.Step(second);
+        float[] independent = run.Step(third).Span().ToArray();
+        Matrix actual = run.StepAgain(third, [.. order.Select(pass => pass < 2)]);
+        for (int b = 0; b < 2; b++)
+        {
+            AssertClose(expected.SliceRows(b * Scales.Tokens + Scales.Start(2), 16).Span(), actual.SliceRows(b * 16, 16).Span());
+        }
+
+        Assert.NotEqual(independent, actual.Span().ToArray());
+        Assert.Throws<ArgumentException>(() => run.StepAgain(third, new bool[15]));
+        run.Begin(labels, guided: false);
+        run.Step(default);
+        Assert.Throws<InvalidOperationException>(() => run.StepAgain(default, new bool[1]));
+    }
+
+    [Fact]
     public void Logits_of_the_first_scales_do_not_need_the_others()
     {
         using var network = new VarNetwork(TransformerConfig, 3);

@@ -7,7 +7,7 @@ using Subquartic.Numerics.Threading;
 namespace Subquartic.Reports.Analysis;
 
 /// <summary>Watches the attention calls of a generator that draws one image at a time, and knows by their order which layer and scale each
-/// belongs to: the blocks of the transformer scale by scale, then the decoder's.</summary>
+/// belongs to: the blocks of the transformer pass by pass and scale by scale, then the decoder's.</summary>
 internal sealed class AttentionMeter
 {
     private readonly KernelSet _kernels;
@@ -17,6 +17,7 @@ internal sealed class AttentionMeter
     private readonly double[] _balances;
     private readonly Histogram[] _entries;
     private readonly Histogram[] _scores;
+    private readonly int[] _scaleOfPass;
     private int _call;
 
     /// <summary>Prepares the meters.</summary>
@@ -24,13 +25,15 @@ internal sealed class AttentionMeter
     /// <param name="decoderBlocks">Attention blocks of the decoder.</param>
     /// <param name="scoreBounds">Per layer, the learned factors of its heads, or null; the decoder is not in it.</param>
     /// <param name="enlarged">Looks at the last scale of the first image too.</param>
+    /// <param name="passes">In how many passes a map is drawn.</param>
     /// <param name="kernels">What measures.</param>
     public AttentionMeter(
-        VarConfig config, int decoderBlocks, IReadOnlyList<IReadOnlyList<float>?> scoreBounds, EnlargedMeter enlarged, KernelSet kernels)
+        VarConfig config, int decoderBlocks, IReadOnlyList<IReadOnlyList<float>?> scoreBounds, EnlargedMeter enlarged, int passes, KernelSet kernels)
     {
         (_scoreBounds, _enlarged) = (scoreBounds, enlarged);
         _kernels = kernels;
         _config = config;
+        _scaleOfPass = [.. Enumerable.Range(0, config.Scales.Count).SelectMany(k => Enumerable.Repeat(k, config.Scales[k].PassesOf(k == 0 ? 1 : passes).Max() + 1))];
         int heads = config.Depth * config.Heads;
         Heads = [.. Enumerable.Range(0, config.Scales.Count * heads).Select(_ => new HeadMeter())];
         Decoder = [.. Enumerable.Range(0, decoderBlocks).Select(_ => new HeadMeter())];
@@ -52,12 +55,13 @@ internal sealed class AttentionMeter
     /// <summary>Called after each attention call with it.</summary>
     public void Observe(in AttentionInput input, in Certificate certificate)
     {
-        int transformer = _config.Scales.Count * _config.Depth;
+        int transformer = _scaleOfPass.Length * _config.Depth;
         int position = _call++ % (transformer + Decoder.Length);
         bool decodes = position >= transformer;
         int layer = decodes ? position - transformer : position % _config.Depth;
+        int scale = decodes ? _config.Scales.Count - 1 : _scaleOfPass[position / _config.Depth];
         int heads = decodes ? 1 : _config.Heads;
-        int tokens = decodes ? _config.Scales.Last.Tokens : _config.Scales[position / _config.Depth].Tokens;
+        int tokens = _config.Scales[scale].Tokens;
         if (input.Queries.Heads != heads || input.Queries.Rows != tokens)
         {
             throw new InvalidOperationException(
@@ -65,7 +69,7 @@ internal sealed class AttentionMeter
         }
 
         var body = new MeasureBody(
-            this, input, decodes ? Decoder : Heads, decodes ? layer : position * heads,
+            this, input, decodes ? Decoder : Heads, decodes ? layer : ((scale * _config.Depth) + layer) * heads,
             decodes ? (_config.Depth * _config.Heads) + layer : layer * heads);
         _kernels.Pool.Run(heads, ref body);
         if (_call <= transformer && position >= transformer - _config.Depth)

@@ -42,7 +42,7 @@ public sealed class ModelAnalyzer : IDisposable
         _side = Math.Sqrt(_config.Scales.Last.Tokens);
         _sides = [.. sides.Select(n => (double)n).Append(_side).Distinct().Order()];
         _enlarged = new EnlargedMeter(_config.Scales, [.. _sides.Where(IsWorkable)], tolerance, kernels, cancellation);
-        _meter = new AttentionMeter(_config, generator.Autoencoder.Config.ResidualBlocks + 2, _scoreBounds, _enlarged, kernels);
+        _meter = new AttentionMeter(_config, generator.Autoencoder.Config.ResidualBlocks + 2, _scoreBounds, _enlarged, request.Sampling.Passes, kernels);
     }
 
     /// <summary>Analyses a model.</summary>

@@ -52,9 +52,11 @@ public static class EmbeddingOperation
     /// <param name="positions">pos_1LC (1, L, C).</param>
     /// <param name="levels">lvl_embed (K, C).</param>
     /// <param name="scales">The schedule.</param>
+    /// <param name="known">B * L marks: known tokens get their level twice; empty where none is known.</param>
     /// <returns>(B * L, C).</returns>
     public static Variable TokenSequence(
-        this Tape tape, Variable words, Variable condition, Parameter start, Parameter positions, Parameter levels, ScaleSchedule scales)
+        this Tape tape, Variable words, Variable condition, Parameter start, Parameter positions, Parameter levels, ScaleSchedule scales,
+        ReadOnlyMemory<bool> known = default)
     {
         int images = condition.Value.Rows;
         int tokens = scales.Tokens;
@@ -67,6 +69,11 @@ public static class EmbeddingOperation
         {
             Span<float> target = y.Value.Row((image * tokens) + token);
             TensorPrimitives.Add(position.Row(token), levels.Matrix.Row(scale), target);
+            if (IsKnown(image, token))
+            {
+                TensorPrimitives.Add(target, levels.Matrix.Row(scale), target);
+            }
+
             if (token < first)
             {
                 TensorPrimitives.Add(target, condition.Value.Row(image), target);
@@ -82,6 +89,7 @@ public static class EmbeddingOperation
             ReadOnlySpan<float> dy = y.Gradient.Row((image * tokens) + token);
             AddTo(positions.Trainable ? positions.Gradient.Matrix(tokens, width).Row(token) : [], dy);
             AddTo(levels.Trainable ? levels.GradientMatrix.Row(scale) : [], dy);
+            AddTo(levels.Trainable && IsKnown(image, token) ? levels.GradientMatrix.Row(scale) : [], dy);
             if (token < first)
             {
                 AddTo(condition.NeedsGradient ? condition.Gradient.Row(image) : [], dy);
@@ -93,6 +101,8 @@ public static class EmbeddingOperation
             }
         }));
         return y;
+
+        bool IsKnown(int image, int token) => !known.IsEmpty && known.Span[(image * tokens) + token];
     }
 
     private static void AddTo(Span<float> target, ReadOnlySpan<float> values)

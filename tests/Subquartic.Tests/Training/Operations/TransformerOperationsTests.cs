@@ -133,11 +133,14 @@ public class TransformerOperationsTests
             tolerance: 5e-5);
     }
 
-    [Fact]
-    public void Token_sequence_and_class_embedding()
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void Token_sequence_and_class_embedding(bool someKnown)
     {
         ScaleSchedule scales = ScaleSchedule.Square(1, 2);
         int[] labels = [2, 2];
+        bool[] known = someKnown ? [false, true, false, false, true, false, false, true, true, false] : [];
         GradientCheck.Run(
             [
                 GradientCheck.Uniform(1, Images * 4 * Width), GradientCheck.Uniform(2, 3 * Width), GradientCheck.Uniform(3, Width),
@@ -150,7 +153,7 @@ public class TransformerOperationsTests
                 int image = n / Width / 5;
                 return o[3][token * Width + c] + (token == 0
                     ? o[4][c] + o[1][labels[image] * Width + c] + o[2][c]
-                    : o[4][Width + c] + o[0][(image * 4 + token - 1) * Width + c]);
+                    : o[4][Width + c] * (someKnown && known[n / Width] ? 2 : 1) + o[0][(image * 4 + token - 1) * Width + c]);
             })],
             (tape, o) =>
             {
@@ -160,26 +163,30 @@ public class TransformerOperationsTests
                     GradientCheck.Parameter(o[1], 3, Width), GradientCheck.Parameter(o[2], 1, 1, Width),
                     GradientCheck.Parameter(o[3], 1, 5, Width), GradientCheck.Parameter(o[4], 2, Width),
                 ];
-                Variable y = tape.TokenSequence(words, tape.LookUp(tables[0], labels), tables[1], tables[2], tables[3], scales);
+                Variable y = tape.TokenSequence(words, tape.LookUp(tables[0], labels), tables[1], tables[2], tables[3], scales, known);
                 return (y, i => i == 0 ? words.Gradient.Span().ToArray() : tables[i - 1].Gradient.Span().ToArray());
             });
     }
 
     [Theory]
-    [InlineData(0)]
-    [InlineData(0.1)]
-    public void Cross_entropy(double smoothing)
+    [InlineData(0, 6)]
+    [InlineData(0.1, 6)]
+    [InlineData(0.1, -1)]
+    [InlineData(0.1, -1, 0.5f, 3f, 2f, 1f)]
+    public void Cross_entropy(double smoothing, int second, params float[] weights)
     {
         const int rows = 4;
         const int vocabulary = 7;
-        int[] targets = [0, 6, 3, 3];
+        int[] targets = [0, second, 3, 3], counted = [.. Enumerable.Range(0, rows).Where(i => targets[i] >= 0)];
         double[] logits = [.. GradientCheck.Uniform(1, rows * vocabulary, 3).Select(x => (double)(float)x)];
-        double Loss(double[] x) => Enumerable.Range(0, rows).Average(i =>
+        double Weight(int i) => weights.Length == 0 ? 1 : weights[i];
+        double Loss(double[] x) => counted.Sum(i => Weight(i) * RowLoss(x, i)) / counted.Sum(Weight);
+        double RowLoss(double[] x, int i)
         {
             double[] row = x[(i * vocabulary)..((i + 1) * vocabulary)];
             double logSum = Math.Log(row.Sum(Math.Exp));
             return (1 - smoothing) * (logSum - row[targets[i]]) + smoothing * (logSum - row.Average());
-        });
+        }
         foreach (string name in KernelSet.Available)
         {
             using var tape = new Tape(KernelSet.Create(name, 2));
@@ -187,8 +194,8 @@ public class TransformerOperationsTests
             Variable leaf = GradientCheck.Leaf(tape, buffer, rows, vocabulary);
             var losses = new float[rows];
             var hits = new bool[rows];
-            tape.CrossEntropy(leaf, targets, smoothing, losses, hits);
-            Assert.Equal(Loss(logits), losses.Average(), 1e-5);
+            tape.CrossEntropy(leaf, targets, smoothing, losses, hits, weights);
+            Assert.All(Enumerable.Range(0, rows), i => Assert.Equal(targets[i] < 0 ? 0 : RowLoss(logits, i), losses[i], 1e-5));
             for (int i = 0; i < logits.Length; i++)
             {
                 double[] Moved(double h) => [.. logits.Select((x, n) => n == i ? x + h : x)];
@@ -200,6 +207,8 @@ public class TransformerOperationsTests
                 double[] row = logits[(i * vocabulary)..((i + 1) * vocabulary)];
                 Assert.Equal(Array.IndexOf(row, row.Max()) == targets[i], hits[i]);
             }
+
+            Assert.Throws<ArgumentException>(() => tape.CrossEntropy(leaf, new[] { 0, -2, 3, 3 }, smoothing, losses, hits));
         }
     }
 
