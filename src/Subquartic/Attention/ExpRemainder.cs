@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+
 namespace Subquartic.Attention;
 
 /// <summary>Bounds of exp on an interval that contains 0: |e^x - 1| &lt;= Phi(b) |x| and
@@ -13,6 +15,27 @@ internal static class ExpRemainder
     public static double Phi(double b) => b < 1
         ? (1 + (b * (1.0 / 2) * (1 + (b * (1.0 / 3) * (1 + (b * (1.0 / 4) * (1 + (b * (1.0 / 5) / (1 - (b * (1.0 / 6))))))))))) * Up
         : (Math.Exp(b) - 1) / b * Up;
+
+    /// <summary>At least (e^b - 1)/b of each lane, b &gt;= 0.</summary>
+    public static Vector512<double> Phi(Vector512<double> b)
+    {
+        Vector512<double> one = Vector512<double>.One;
+        Vector512<double> series = b * (1.0 / 5) / (one - (b * (1.0 / 6)));
+        series = one + (b * (1.0 / 4) * (one + series));
+        series = (one + (b * (1.0 / 2) * (one + (b * (1.0 / 3) * series)))) * Up;
+        if (Vector512.LessThanAll(b, one))
+        {
+            return series;
+        }
+
+        Vector512<double> all = series;
+        for (int i = 0; i < Vector512<double>.Count; i++)
+        {
+            all = b[i] < 1 ? all : all.WithElement(i, Phi(b[i]));
+        }
+
+        return all;
+    }
 
     /// <summary>At least 2 (e^b - 1 - b)/b^2, b &gt;= 0.</summary>
     public static double Psi(double b) => b < 1

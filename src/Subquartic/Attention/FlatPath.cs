@@ -100,7 +100,8 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
     {
         _head = head;
         int queries = Math.Min(TestQueries, head.Queries.Rows), keys = Math.Min(TestKeys, head.Keys.Rows);
-        Work = (double)(queries + 1) * keys * Width;
+        Work = (double)keys * Width;
+        _parts = 1;
         int stride = KeyStride;
         using FlatWorkspace work = Rent();
         Span<float> u = work.Queries.Span()[..stride];
@@ -122,10 +123,12 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
             total += weights[t];
         }
 
-        int good = 0;
+        // Nine in ten are to be good, so a few bad ones decide.
+        int bad = 0;
         double widest = 0;
         for (int i = 0; i < queries; i++)
         {
+            Work += (double)keys * Width;
             RowVectors.Shift(head.Queries.Row((int)((long)i * head.Queries.Rows / queries)), head.Scale, head.QueryMean, u);
             double first = 0, second = 0;
             for (int t = 0; t < keys; t++)
@@ -136,14 +139,19 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
             }
 
             double variance = (second / total) - (first / total * (first / total));
-            good += variance / 2 * head.Range / 2 <= allowed ? 1 : 0;
+            bad += variance / 2 * head.Range / 2 <= allowed ? 0 : 1;
+            if (bad * 10 > queries)
+            {
+                return false;
+            }
+
             widest = Math.Max(widest, variance);
         }
 
         // Twice the largest of the sample, since the eigenvalue is a bound for all directions.
         int parts = KeyStride / Lanes;
         _parts = parts * widest * head.Range / 2 <= allowed ? parts : 1;
-        return good * 10 >= queries * 9;
+        return true;
     }
 
     /// <summary>Computes the rows it can certify; the sample is asked first.</summary>

@@ -22,6 +22,7 @@ internal sealed class HeadMeasure(KernelSet kernels)
     private double[] _columnLeast = [];
     private double[] _columnMost = [];
     private Matrix _current;
+    private bool _wantsExtremes;
 
     public Matrix Queries { get; private set; }
 
@@ -72,7 +73,9 @@ internal sealed class HeadMeasure(KernelSet kernels)
         Join(queries, scale, ref _queryMean);
         LongestKey = Scan(keys, ref finite);
         Join(keys, 1, ref _keyMean);
-        Scan(values, ref finite);
+        Resize(ref _least, Chunks(values) * values.Columns);
+        Resize(ref _most, Chunks(values) * values.Columns);
+        Run(values, wantsExtremes: true, ref finite);
         JoinExtremes();
         IsFinite = finite;
         ExactBound = finite
@@ -96,27 +99,34 @@ internal sealed class HeadMeasure(KernelSet kernels)
         }
     }
 
-    /// <summary>Column sums and extremes by chunks; returns a bound on the longest row.</summary>
+    /// <summary>Column sums by chunks; returns a bound on the longest row.</summary>
     private double Scan(Matrix x, ref bool finite)
     {
         int chunks = Chunks(x);
         Resize(ref _sums, chunks * x.Columns);
-        Resize(ref _least, chunks * x.Columns);
-        Resize(ref _most, chunks * x.Columns);
         Resize(ref _squares, chunks);
-        Resize(ref _poison, chunks);
-        _current = x;
-        var body = new Body(this);
-        kernels.Pool.Run(chunks, ref body);
+        Run(x, wantsExtremes: false, ref finite);
         double longest = 0;
         for (int chunk = 0; chunk < chunks; chunk++)
         {
             longest = Math.Max(longest, _squares[chunk]); // keeps a NaN
-            finite &= float.IsFinite(_poison[chunk]);
         }
 
         // Squares that underflow change a sum by less than 2^-149 each.
         return Math.Sqrt((longest * (1 + ExactAttention.Gamma(x.Columns + 2))) + (x.Columns * (double)float.Epsilon));
+    }
+
+    private void Run(Matrix x, bool wantsExtremes, ref bool finite)
+    {
+        int chunks = Chunks(x);
+        Resize(ref _poison, chunks);
+        (_current, _wantsExtremes) = (x, wantsExtremes);
+        var body = new Body(this);
+        kernels.Pool.Run(chunks, ref body);
+        for (int chunk = 0; chunk < chunks; chunk++)
+        {
+            finite &= float.IsFinite(_poison[chunk]);
+        }
     }
 
     private static int Chunks(Matrix x) => (x.Rows + Chunk - 1) / Chunk;
@@ -160,15 +170,19 @@ internal sealed class HeadMeasure(KernelSet kernels)
 
     private void ScanChunk(int chunk)
     {
-        int columns = _current.Columns;
-        Span<float> sum = _sums.AsSpan(chunk * columns, columns);
-        Span<float> least = _least.AsSpan(chunk * columns, columns);
-        Span<float> most = _most.AsSpan(chunk * columns, columns);
-        int first = chunk * Chunk;
-        Span<float> rows = stackalloc float[Chunk];
+        int columns = _current.Columns, first = chunk * Chunk, count = Math.Min(Chunk, _current.Rows - first);
         float poison = 0;
-        float squares = RowVectors.Measure(_current, first, rows[..Math.Min(Chunk, _current.Rows - first)], sum, least, most, ref poison);
-        (_squares[chunk], _poison[chunk]) = (squares, poison);
+        if (_wantsExtremes)
+        {
+            RowVectors.Extremes(_current, first, count, _least.AsSpan(chunk * columns, columns), _most.AsSpan(chunk * columns, columns), ref poison);
+        }
+        else
+        {
+            Span<float> rows = stackalloc float[Chunk];
+            _squares[chunk] = RowVectors.Measure(_current, first, rows[..count], _sums.AsSpan(chunk * columns, columns), ref poison);
+        }
+
+        _poison[chunk] = poison;
     }
 
     private readonly struct Body(HeadMeasure head) : IParallelBody

@@ -1,6 +1,7 @@
 using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics;
 using Subquartic.Numerics.Kernels;
 
 namespace Subquartic.Attention;
@@ -11,9 +12,7 @@ internal sealed class KeyCut
 {
     private float[] _weights = [];
     private float[] _guess = [];
-    private float[] _cost = [];
-    private float[] _error = [];
-    private float[] _entries = [];
+    private float[] _best = [];
     private bool[] _merge = [];
     private readonly Stack<int> _stack = [];
     private readonly List<int> _nodes = [];
@@ -41,9 +40,7 @@ internal sealed class KeyCut
         int nodes = _tree.NodeCount;
         HeadMeasure.Resize(ref _weights, nodes);
         HeadMeasure.Resize(ref _guess, nodes);
-        HeadMeasure.Resize(ref _cost, nodes);
-        HeadMeasure.Resize(ref _error, nodes);
-        HeadMeasure.Resize(ref _entries, nodes);
+        HeadMeasure.Resize(ref _best, 4 * nodes);
         HeadMeasure.Resize(ref _merge, nodes);
         ReadOnlySpan<int> left = _tree.Left, start = _tree.Start, count = _tree.Count;
         Span<float> sums = _weights.AsSpan(0, nodes);
@@ -71,7 +68,7 @@ internal sealed class KeyCut
         }
 
         // .36 |u| times the radius: how far the weights inside a node are tilted at a typical u.
-        Span<float> guess = _guess.AsSpan(0, nodes), spread = _cost.AsSpan(0, nodes);
+        Span<float> guess = _guess.AsSpan(0, nodes), spread = _best.AsSpan(0, nodes);
         TensorPrimitives.Multiply(summaries.KeyRadius.AsSpan(0, nodes), 0.36f * length, guess);
         kernels.Exp(guess, guess);
         TensorPrimitives.Multiply(guess, sums, guess);
@@ -89,34 +86,26 @@ internal sealed class KeyCut
         int nodes = _tree.NodeCount;
         ReadOnlySpan<int> left = _tree.Left.AsSpan(0, nodes), count = _tree.Count.AsSpan(0, nodes);
         ReadOnlySpan<float> guess = _guess.AsSpan(0, nodes);
-        Span<float> cost = _cost.AsSpan(0, nodes), error = _error.AsSpan(0, nodes), entries = _entries.AsSpan(0, nodes);
         Span<bool> merge = _merge.AsSpan(0, nodes);
-        for (int node = 0; node < nodes; node++)
+
+        // Cost, error and entries of the best way to cut a node, in one vector: comparisons of this kind are as good as random, and branches would be mispredicted.
+        Span<Vector128<float>> best = MemoryMarshal.Cast<float, Vector128<float>>(_best.AsSpan(0, 4 * nodes));
+        Vector128<float> ones = Vector128.Create(1f, 0, 1, 0), factors = Vector128.Create(price, 1, 0, 0);
+        for (int node = 0; node < best.Length; node++)
         {
             int l = left[node];
-            float size, loss;
-            if (l < 0)
-            {
-                (size, loss) = (count[node], 0);
-            }
-            else
-            {
-                (size, loss) = (entries[l] + entries[node - 1], error[l] + error[node - 1]);
-            }
-
-            float apart = l < 0 ? size : cost[l] + cost[node - 1], together = 1 + (price * guess[node]);
-            bool better = together < apart && count[node] > 1;
-            merge[node] = better;
-            cost[node] = better ? together : apart;
-            entries[node] = better ? 1 : size;
-            error[node] = better ? guess[node] : loss;
+            Vector128<float> apart = l < 0 ? ones * (float)count[node] : best[l] + best[node - 1];
+            Vector128<float> together = (factors * guess[node]) + ones;
+            Vector128<float> better = Vector128.Shuffle(Vector128.LessThan(together, apart), Vector128.Create(0, 0, 0, 0));
+            merge[node] = (Vector128.ExtractMostSignificantBits(better) & 1) != 0;
+            best[node] = Vector128.ConditionalSelect(better, together, apart);
         }
 
         double sum = 0, all = 0;
         foreach (int end in _tree.BlockEnds)
         {
-            sum += error[end - 1];
-            all += entries[end - 1];
+            sum += best[end - 1][1];
+            all += best[end - 1][2];
         }
 
         Entries = (int)all;

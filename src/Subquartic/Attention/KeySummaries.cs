@@ -73,8 +73,15 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
     /// <summary>The key's reference point of a node, padded.</summary>
     public ReadOnlySpan<float> KeyPoint(int node) => _points.Span((long)node * (KeyStride + ValueStride), KeyStride);
 
-    /// <summary>Brings <see cref="KeyPoint"/> nearer before it is read.</summary>
-    public void Prefetch(int node) => _points.Prefetch((long)node * (KeyStride + ValueStride), KeyStride);
+    /// <summary>The values' reference point of a node, padded.</summary>
+    public ReadOnlySpan<float> ValuePoint(int node) => _points.Span(((long)node * (KeyStride + ValueStride)) + KeyStride, ValueStride);
+
+    /// <summary>Brings <see cref="KeyPoint"/> and <see cref="GroupVariances"/> nearer before they are read.</summary>
+    public void Prefetch(int node)
+    {
+        _points.Prefetch((long)node * (KeyStride + ValueStride), KeyStride);
+        _groups.Prefetch((long)node * RowVectors.Lanes, RowVectors.Lanes);
+    }
 
     /// <summary>Makes room for a head.</summary>
     public void Begin(HeadMeasure head, KeyTree tree)
@@ -102,7 +109,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
     public double LeafError(double length)
     {
         int blocks = Tree.BlockEnds.Length, samples = Math.Min(SampledBlocks, blocks);
-        var body = new Body(this, blocks, samples, scatter: false);
+        var body = new Body(this, blocks, samples, leavesOnly: true, scatter: false);
         kernels.Pool.Run(samples, ref body);
         double error = 0, keys = 0;
         for (int sample = 0; sample < samples; sample++)
@@ -126,7 +133,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
     public void Build(bool scatters)
     {
         int blocks = Tree.BlockEnds.Length;
-        var body = new Body(this, blocks, blocks, scatters);
+        var body = new Body(this, blocks, blocks, leavesOnly: false, scatters);
         kernels.Pool.Run(blocks, ref body);
         LongestKey = Math.Sqrt(TensorPrimitives.Max<float>(_blockRadius.AsSpan(0, blocks)) * (1 + 1e-4)) + 1e-22;
     }
@@ -149,7 +156,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
         }
     }
 
-    private void Block(int block)
+    private void Block(int block, bool leavesOnly)
     {
         int first = block == 0 ? 0 : Tree.BlockEnds[block - 1], end = Tree.BlockEnds[block];
         using Scratch scratch = Scratch.Rent(KeyStride + (2 * ValueStride));
@@ -178,6 +185,11 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
         for (int node = first; node < end; node++)
         {
             int count = Tree.Count[node], left = Tree.Left[node];
+            if (leavesOnly && left >= 0)
+            {
+                continue;
+            }
+
             Span<float> point = _points.Span((long)node * squares.Length, squares.Length);
             Span<float> keyPoint = point[..KeyStride], valuePoint = point[KeyStride..];
             ReadOnlySpan<float> keys = KeyRows(Tree.Start[node], count), values = ValueRows(Tree.Start[node], count);
@@ -194,11 +206,11 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
                 TensorPrimitives.MultiplyAdd(b, (float)Tree.Count[node - 1] / count, squares, point);
             }
 
-            _keyRadius[node] = MathF.Sqrt(RowVectors.Spread(keys, keyPoint, squares[..KeyStride], out _) * Up) + 1e-22f;
-            _keySpread[node] = (TensorPrimitives.Sum<float>(squares[..KeyStride]) / count * Up) + 1e-44f;
-            RowVectors.Spread(values, valuePoint, squares[KeyStride..], out Vector512<float> groups);
+            _keySpread[node] = (RowVectors.Distances(keys, keyPoint, out float largest) / count * Up) + 1e-44f;
+            _keyRadius[node] = MathF.Sqrt(largest * Up) + 1e-22f;
+            float valueSquares = RowVectors.ColumnDistances(values, valuePoint, out Vector512<float> groups);
             ((groups * Vector512.Create(Up / count)) + Vector512.Create(1e-44f)).CopyTo(_groups.Span((long)node * RowVectors.Lanes, RowVectors.Lanes));
-            _valueSpread[node] = MathF.Sqrt(TensorPrimitives.Sum<float>(squares[KeyStride..]) / count / _head.Values.Columns);
+            _valueSpread[node] = MathF.Sqrt(valueSquares / count / _head.Values.Columns);
             float distance = RowVectors.Largest(RowVectors.Far(valuePoint, MemoryMarshal.Cast<float, Vector512<float>>(centre)));
             _first[node] = 0.3f * MathF.Sqrt(_keySpread[node]) * _valueSpread[node];
             _second[node] = 0.125f * _keySpread[node] * distance;
@@ -258,13 +270,13 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
         }
     }
 
-    private readonly struct Body(KeySummaries summaries, int blocks, int tasks, bool scatter) : IParallelBody
+    private readonly struct Body(KeySummaries summaries, int blocks, int tasks, bool leavesOnly, bool scatter) : IParallelBody
     {
         public int BlockOf(int task) => (int)(((2L * task) + 1) * blocks / (2 * tasks));
 
         public void Invoke(int task)
         {
-            summaries.Block(BlockOf(task));
+            summaries.Block(BlockOf(task), leavesOnly);
             if (scatter)
             {
                 summaries.Scatters(task);

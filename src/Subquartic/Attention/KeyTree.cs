@@ -10,6 +10,8 @@ internal sealed class KeyTree
     /// <summary>Most keys that are ever merged.</summary>
     public const int MaxCount = 256;
 
+    private const int CoarseCount = 64;
+
     private readonly List<int> _order = [];
     private readonly List<int> _start = [];
     private readonly List<int> _count = [];
@@ -40,6 +42,9 @@ internal sealed class KeyTree
 
     /// <summary>Nodes without a parent end here: one past each of them. Nodes of a block are contiguous.</summary>
     public int[] BlockEnds { get; private set; } = [];
+
+    /// <summary>Nodes that hold every key once: the largest of at most 64 keys.</summary>
+    public int[] Coarse { get; private set; } = [];
 
     public int NodeCount => Start.Length;
 
@@ -104,7 +109,26 @@ internal sealed class KeyTree
         Depth = [.. _depth];
         Depths = Depth.Max() + 1;
         BlockEnds = [.. _blockEnds];
+        var coarse = new List<int>();
+        foreach (int end in BlockEnds)
+        {
+            AddCoarse(end - 1, coarse);
+        }
+
+        Coarse = [.. coarse];
         return this;
+    }
+
+    private void AddCoarse(int node, List<int> coarse)
+    {
+        if (Count[node] <= CoarseCount || Left[node] < 0)
+        {
+            coarse.Add(node);
+            return;
+        }
+
+        AddCoarse(Left[node], coarse);
+        AddCoarse(node - 1, coarse);
     }
 
     /// <summary>Adds points in a cell of a width and height, halved by their number across the longer side.</summary>

@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using Subquartic.Numerics.Tensors;
@@ -78,13 +79,18 @@ internal sealed partial class MergePath
         _workspaces.Add(works);
     }
 
-    private MergeList ListOf(int index, MergeWorkspace work)
+    private MergeList ListOf(int index, MergeWorkspace work) => new(_head, _summaries, _pool[index], work, !_audited);
+
+    /// <summary>Four rows become columns.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Transpose(ReadOnlySpan<float> rows, Span<Vector128<float>> columns)
     {
-        int keys = _head.Keys.Rows;
-        long start = (long)PilotRows * index * keys;
-        return new MergeList(
-            _head, _summaries, _pool[index], work, _scores.Span(start, keys),
-            _audited ? default : _scores.Span(start + keys, (MergeTile.Directions * keys) + RowVectors.Lanes), keys);
+        int length = columns.Length;
+        ReadOnlySpan<float> a = rows[..length], b = rows.Slice(length, length), c = rows.Slice(2 * length, length), d = rows.Slice(3 * length, length);
+        for (int i = 0; i < columns.Length; i++)
+        {
+            columns[i] = Vector128.Create(a[i], b[i], c[i], d[i]);
+        }
     }
 
     /// <summary>Weights of all keys for the pilot of a tile, and the guesses that follow.</summary>
@@ -92,18 +98,28 @@ internal sealed partial class MergePath
     {
         MergeTile tile = _pool[index];
         int keys = _head.Keys.Rows;
-        Span<float> pilots = _scores.Span((long)PilotRows * index * keys, keys);
-        TensorPrimitives.Subtract(pilots, TensorPrimitives.Max<float>(pilots), pilots);
-        TensorPrimitives.Max(pilots, LeastPilot, pilots);
         work.Begin(keys, _summaries.KeyStride, _summaries.ValueStride, _summaries.Tree.BlockEnds.Length * _summaries.Tree.Depths);
-        kernels.Exp(pilots, work.Weights[..keys]);
-        work.Weights[keys..].Clear();
+        ReadOnlySpan<float> products = _scores.Span((long)PilotRows * index * keys, PilotRows * keys);
+        Span<float> pilots = work.Pilots;
+        TensorPrimitives.Subtract(products[..keys], TensorPrimitives.Max(products[..keys]), pilots);
+        TensorPrimitives.Max(pilots, LeastPilot, pilots);
+        kernels.Exp(pilots, work.Weights);
         work.Cut.Begin(_summaries, work.Weights, (float)tile.LongestLength, kernels);
         (work.Target, work.Price) = (_gamma * _allowed, _price);
         work.Pending.Clear();
         for (int i = 0; i < tile.Count; i++)
         {
             work.Pending.Add(i);
+        }
+
+        if (!_audited)
+        {
+            Transpose(products[keys..], MemoryMarshal.Cast<float, Vector128<float>>(work.Places));
+            ListOf(index, work).Begin();
+            ReadOnlySpan<float> origin = work.Origin;
+            work.OriginPlaces = Vector128.Create(
+                TensorPrimitives.Dot(origin, tile.Pilots.Row(1)), TensorPrimitives.Dot(origin, tile.Pilots.Row(2)),
+                TensorPrimitives.Dot(origin, tile.Pilots.Row(3)), TensorPrimitives.Dot(origin, tile.Pilots.Row(4)));
         }
 
         _results.AsSpan(4 * index, 4).Clear();
@@ -128,9 +144,11 @@ internal sealed partial class MergePath
 
         work.Cut.List();
         work.BeginList(entries, width + 1, ValueColumns);
-        work.Reference.Clear();
         work.Centre.Clear();
         work.Scatter.Clear();
+        work.Kappa.Clear();
+        Array.Clear(work.Tilts);
+        (work.Widest, work.Farthest, work.Steepest) = (0, 0, 0);
         (work.Entries, work.Total, work.Largest, work.LargestBias) = (0, 0, 1, 0);
         return true;
     }
@@ -141,7 +159,7 @@ internal sealed partial class MergePath
     // Of the rows of a tile, those whose bounds the next cut is chosen for; the rest get a finer list of their own.
     private const double PassShare = 0.97;
 
-    private int ValueColumns => _audited ? _summaries.ValueStride : (_summaries.ValueStride + MergeList.Columns + 7) / 8 * 8;
+    private int ValueColumns => _audited ? _summaries.ValueStride : _summaries.ValueStride + MergeList.Columns;
 
     /// <summary>Attention of the pending rows over a finished list.</summary>
     private void Answer(int index, MergeWorkspace work, int attempt)
@@ -253,8 +271,8 @@ internal sealed partial class MergePath
             double beyond = (RowVectors.Quadratic(tile.Remainders.Row(i), work.Scatter) * enlarged) + (hidden * tile.Rest[i] * tile.Rest[i]) + (1e-10 * trace * length * length);
             double rest = Math.Min(
                 tile.Rest[i] * Math.Sqrt(average[MergeList.Rest]),
-                Math.Sqrt(Math.Max(0, beyond)) * Math.Exp((tilt * 0.5005) + shift + (2 * ExactAttention.Gamma(entries + width + 8) * length * longest)));
-            double slope = Slope(places, average, 2 * (sums + (16 * U))) + rest, second = slope * slope / 2, truncation = 0;
+                Math.Sqrt(Math.Max(0, beyond)) * Math.Exp((tilt * 0.5005) + shift + (2 * ExactAttention.Gamma(entries + KeyTree.MaxCount + width + 8) * length * longest)));
+            double slope = Slope(places, average, 2 * (sums + ExactAttention.Gamma(largest + 32))) + rest, second = slope * slope / 2, truncation = 0;
             RowVectors.Far(row[..stride], MemoryMarshal.Cast<float, Vector512<float>>(reference)).CopyTo(far);
             for (int g = 0; g < far.Length; g++)
             {

@@ -23,11 +23,11 @@ namespace Subquartic.Attention;
 /// G = sqrt(a'&lt;phi S/h&gt;a) + sqrt(&lt;phi E'/h&gt;), E'_C = E_pi(u'.y)^2, and of the last average there are two bounds, of which the lesser serves:
 /// |u'|^2 &lt;phi R/h&gt;; and e^t u'Mu'. The first is loose by the dimension of u', the second by how much p_C(u) may exceed p_C(0).</para>
 /// <para><b>M.</b> p_C(u)/p_C(0) = e^(u.c_C) / sum p_C'(0) e^(u.c_C') &lt;= e^(u.(c_C - cbar)) with cbar = sum p_C(0) c_C (Jensen), and
-/// u.(c_C - cbar) &lt;= t = |(a_i/al_i)| max_C |(al_i g_i.(c_C - cbar))| + |u'| max_C |c_C - cbar|. With w_C the largest weight of a key in C,
+/// u.(c_C - cbar) &lt;= t = |(a_i/al_i)| max_C |(al_i g_i.(c_C - cbar))| + |u'| max_C |c_C - cbar|, both measured from some c_T near cbar and raised by its distance from it. With w_C the largest weight of a key in C,
 /// p_C(0) E'_C &lt;= (w_C/W) sum_C (u'.(k - m))^2 for the plain mean m, from which squares under pi, about c, are no larger. Let T_bd be
 /// the sum of (k - m)(k - m)^T over all nodes of depth d in block b of the tree, summed once for a head (a node's is that of its halves and of the difference of their
 /// means). Then &lt;phi E'/h&gt; &lt;= e^t u'Mu', M = sum kappa_bd T_bd, kappa_bd the largest (phi/h)_C w_C/W of the clusters chosen there.</para>
-/// <para>h is a typical sqrt(E) over a typical sd + sqrt(E)|A_C - A_T|, A_T what the pilot's weights make of the values, al_i the deviation of a_i. |A_Cj - o~_j| is at
+/// <para>h is a typical sqrt(E) over a typical sd + sqrt(E)|A_C - A_T|, A_T near what the pilot's weights make of the values (any vector serves), al_i the deviation of a_i. |A_Cj - o~_j| is at
 /// most |A_Cj - A_Tj| + |o~_j - A_Tj|. Value columns are taken in 16 groups, for each the largest sd and distance of its columns: one for all would be the
 /// largest of them all. The averages are 27 more columns of values of the same attention.</para>
 /// <para>T is rho times the spread about the node's own point r, rho = |C| max pi, since
@@ -39,7 +39,7 @@ namespace Subquartic.Attention;
 /// gamma_(c+6) |u| max|k| + 8u max|bias| + (4 n + 8) u, n blocks of keys. All of it, d, changes o~ by at most range(V) tanh(d/2) and the averages of
 /// nonnegative columns by a factor e^(2d). Sums over keys as in <see cref="ExactAttention.RoundingBound(in AttentionInput)"/>; A_C is off
 /// by gamma_(m+4) max|V|. z is off by eta = gamma_(c+2) max|k|, which moves the standard deviation of a.z by at most 2 eta |a|
-/// (Minkowski again). The g, checked in double, are orthonormal within 8 gamma_(c+16): R is raised by
+/// (Minkowski again); S is taken about a mean that is off by gamma_(m+8) max|k|, which makes it no smaller, and its trace larger by at most the square of that. The g, checked in double, are orthonormal within 8 gamma_(c+16): R is raised by
 /// <see cref="Orthogonality"/> T, and u' by the
 /// <see cref="Leak"/> |u| that may lie in the span, measured by sqrt(T) &lt;= sqrt(R / Orthogonality). For M, u' is the stored vector, off by 16 u |u|: with tr M as
 /// the largest eigenvalue that adds 10^-10 tr M |u|^2 to the square, and a thousandth of it, as (x + y)^2 &lt;= 1.001 x^2 + 1001 y^2. Means of nodes are stored within
@@ -128,7 +128,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
         }
 
         Work = 0;
-        _tiles.Build(head, plan.TileOf(head.Queries.Rows, _audited));
+        _tiles.Begin(head, plan.TileOf(head.Queries.Rows, _audited));
 
         // Whether the scales of this head say the same of a place, a few leaves of both trees tell.
         double length = TypicalLength(), error = LeafError(trees.Apart);
@@ -146,6 +146,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
             return false;
         }
 
+        _tiles.Build();
         _summaries.Build(scatters: !_audited);
         _packed = kernels.Pack(_summaries.Keys, reuse: _packed is { } pack && pack.N == keys && pack.K == width ? pack : Dispose(_packed));
         _price = (float)(100 / allowed);
@@ -210,9 +211,10 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
         }
 
         double sum = 0;
-        foreach (int index in (ReadOnlySpan<int>)[_tiles.Tiles.Count / 4, _tiles.Tiles.Count * 3 / 4])
+        int rows = _head.Queries.Rows;
+        foreach (int place in (ReadOnlySpan<int>)[rows / 4, rows * 3 / 4])
         {
-            (int start, int count) = _tiles.Tiles[index];
+            (int start, int count) = _tiles.TileAt(place);
             sum += _pool[0].Radius(_head, new ArraySegment<int>(_tiles.Order, start, count)) / 2;
         }
 
@@ -251,7 +253,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
 
         HeadMeasure.Resize(ref _results, 4 * WaveTiles);
         Grow(ref _pilots, (long)PilotRows * WaveTiles * stride);
-        Grow(ref _scores, ((long)PilotRows * count * keys) + RowVectors.Lanes);
+        Grow(ref _scores, (long)PilotRows * count * keys);
         Run(Pass.Prepare, count);
         Matrix pilots = new(_pilots, 0, PilotRows * count, _head.Keys.Columns, stride);
         kernels.Gemm(pilots, _packed!, _scores.Matrix(PilotRows * count, keys));

@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using System.Runtime.Intrinsics;
 using Subquartic.Numerics.Tensors;
 
 namespace Subquartic.Attention;
@@ -46,6 +47,9 @@ internal sealed class MergeTile : IDisposable
     /// <summary>Root of the mean square of each a.</summary>
     public ReadOnlySpan<double> Deviations => _deviations;
 
+    /// <summary><see cref="Deviations"/> as float32.</summary>
+    public Vector128<float> DeviationVector => Vector128.Create((float)_deviations[0], (float)_deviations[1], (float)_deviations[2], (float)_deviations[3]);
+
     /// <summary>Mean square of |u'|, to plan with.</summary>
     public double MeanRest { get; private set; }
 
@@ -88,7 +92,7 @@ internal sealed class MergeTile : IDisposable
     {
         Rows = rows;
         int width = head.Queries.Columns, stride = RowVectors.Padded(width);
-        long length = ((2L * Count) + PilotRows + 2) * stride;
+        long length = ((2L * Count) + PilotRows + 1 + Directions) * stride;
         if (_memory.Length < length)
         {
             _memory.Dispose();
@@ -98,8 +102,9 @@ internal sealed class MergeTile : IDisposable
         HeadMeasure.Resize(ref _numbers, (2 + Directions) * Count);
         Differences = _memory.Matrix(Count, stride);
         Pilots = _memory.Matrix(PilotRows, stride, (long)Count * stride);
-        Remainders = _memory.Matrix(Count, stride, (Count + PilotRows + 2L) * stride);
-        Span<float> work = _memory.Span((Count + (long)PilotRows) * stride, stride), zero = _memory.Span((Count + PilotRows + 1L) * stride, stride);
+        Remainders = _memory.Matrix(Count, stride, (long)(Count + PilotRows) * stride);
+        Span<float> zero = _memory.Span(((2L * Count) + PilotRows) * stride, stride), all = _memory.Span(((2L * Count) + PilotRows + 1) * stride, Directions * stride);
+        Span<float> work = all[..stride];
         Span<float> mean = Pilots.Row(0);
         zero.Clear();
         mean.Clear();
@@ -119,7 +124,7 @@ internal sealed class MergeTile : IDisposable
         }
 
         PilotLength = (TensorPrimitives.Norm<float>(mean) * (1 + 1e-5)) + 1e-22;
-        return work;
+        return all;
     }
 
     public void Dispose() => _memory.Dispose();
@@ -127,19 +132,14 @@ internal sealed class MergeTile : IDisposable
     /// <summary>Subspace iterations on sum u u^T. A direction in which nothing spreads becomes zero.</summary>
     private void Iterate(Span<float> work)
     {
+        int stride = Differences.Columns;
         for (int round = 0; round < Rounds; round++)
         {
+            RowVectors.AddProjections(Differences.Span(), Pilots.SliceRows(1, Directions).Span(), work, stride);
             for (int k = 1; k <= Directions; k++)
             {
                 Span<float> direction = Pilots.Row(k);
-                work.Clear();
-                for (int i = 0; i < Count; i++)
-                {
-                    ReadOnlySpan<float> row = Differences.Row(i);
-                    TensorPrimitives.MultiplyAdd(row, TensorPrimitives.Dot<float>(row, direction), work, work);
-                }
-
-                work.CopyTo(direction);
+                work.Slice((k - 1) * stride, stride).CopyTo(direction);
                 for (int time = 0; time < 2; time++)
                 {
                     for (int other = 1; other < k; other++)

@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics;
 using Subquartic.Numerics.Tensors;
 
 namespace Subquartic.Attention;
@@ -5,10 +6,11 @@ namespace Subquartic.Attention;
 /// <summary>Memory of one thread that merges keys.</summary>
 internal sealed class MergeWorkspace : IDisposable
 {
+    private int _keyStride;
     private int _valueStride;
     private FloatBuffer _weights = new(0);
     private FloatBuffer _reference = new(0);
-    private FloatBuffer _notes = new(0);
+    private FloatBuffer _places = new(0);
     private FloatBuffer _scatter = new(0);
     private float[] _kappa = [];
     private float[] _ratios = [];
@@ -23,17 +25,32 @@ internal sealed class MergeWorkspace : IDisposable
 
     public List<int> Failed { get; } = [];
 
-    /// <summary>exp(q0.k) of every key in leaf order over the largest, and zeros for a vector or two.</summary>
+    /// <summary>exp(q0.k) of every key in leaf order over the largest.</summary>
     public Span<float> Weights => _weights.Span();
 
-    /// <summary>A_T, padded.</summary>
-    public Span<float> Reference => _reference.Span()[.._valueStride];
+    /// <summary>q0.k of every key, less the largest and at least -80.</summary>
+    public Span<float> Pilots => _places.Span(0, Keys);
 
-    /// <summary>Mean key under the pilot's weights, padded.</summary>
-    public Span<float> Centre => _reference.Span()[_valueStride..];
+    /// <summary>The four g.k of every key, key by key.</summary>
+    public Span<float> Places => _places.Span(Keys, MergeTile.Directions * Keys);
 
-    /// <summary><see cref="MergeList.Notes"/> numbers for each entry; phi is 0 where nothing is merged.</summary>
-    public Span<float> Notes => _notes.Span();
+    /// <summary>Number of keys.</summary>
+    public int Keys { get; private set; }
+
+    /// <summary>A_T, padded: values near what the pilot's weights make of them.</summary>
+    public Span<float> Reference => _reference.Span(0, _valueStride);
+
+    /// <summary>c_T, padded: a vector near the mean key under the pilot's weights.</summary>
+    public Span<float> Origin => _reference.Span(_valueStride, _keyStride);
+
+    /// <summary>The g.c_T.</summary>
+    public Vector128<float> OriginPlaces { get; set; }
+
+    /// <summary>Sum of the keys of the list, each times its weight, padded.</summary>
+    public Span<float> Centre => _reference.Span(_valueStride + _keyStride, _keyStride);
+
+    /// <summary>Merged nodes of the block that is being added.</summary>
+    public MergeNotes Notes { get; } = new();
 
     /// <summary>Factors of the scatters, depth by depth of each block.</summary>
     public Span<float> Kappa => _kappa;
@@ -54,7 +71,7 @@ internal sealed class MergeWorkspace : IDisposable
     /// <summary>Largest h of an entry.</summary>
     public float Widest { get; set; }
 
-    /// <summary>Largest distance of a centroid from <see cref="Centre"/>.</summary>
+    /// <summary>Largest distance of a centroid from the mean key under the pilot's weights.</summary>
     public float Farthest { get; set; }
 
     /// <summary>The same along the g, each times the tile's deviation.</summary>
@@ -87,9 +104,10 @@ internal sealed class MergeWorkspace : IDisposable
     /// <summary>Makes room for weights and A_T.</summary>
     public void Begin(int keys, int keyStride, int valueStride, int scatters)
     {
-        _valueStride = valueStride;
-        Resize(ref _weights, RowVectors.Padded(keys) + RowVectors.Lanes);
-        Resize(ref _reference, keyStride + valueStride);
+        (Keys, _keyStride, _valueStride) = (keys, keyStride, valueStride);
+        Resize(ref _weights, keys);
+        Resize(ref _places, (1L + MergeTile.Directions) * keys);
+        Resize(ref _reference, (2 * keyStride) + valueStride);
         Resize(ref _scatter, (long)keyStride * keyStride);
         if (_kappa.Length != scatters)
         {
@@ -100,7 +118,6 @@ internal sealed class MergeWorkspace : IDisposable
     /// <summary>Makes room for a list.</summary>
     public void BeginList(int entries, int keyColumns, int valueColumns)
     {
-        View(ref _notes, entries, MergeList.Notes);
         ListKeys = View(ref _keys, entries, keyColumns);
         ListValues = View(ref _values, entries, valueColumns);
     }
@@ -113,7 +130,7 @@ internal sealed class MergeWorkspace : IDisposable
     {
         _weights.Dispose();
         _reference.Dispose();
-        _notes.Dispose();
+        _places.Dispose();
         _scatter.Dispose();
         _keys.Dispose();
         _values.Dispose();

@@ -14,6 +14,7 @@ internal sealed class QueryTiles(KernelSet kernels)
     private int[] _order = [];
     private float[] _places = [];
     private HeadMeasure _head = null!;
+    private int _tileSize;
 
     /// <summary>Rows of the queries, tile after tile.</summary>
     public int[] Order => _order;
@@ -21,10 +22,12 @@ internal sealed class QueryTiles(KernelSet kernels)
     /// <summary>The tiles as ranges of <see cref="Order"/>, neighbours near each other.</summary>
     public IReadOnlyList<(int Start, int Count)> Tiles => _segments;
 
-    /// <summary>Forms tiles of at most so many queries.</summary>
-    public void Build(HeadMeasure head, int tileSize)
+    /// <summary>Takes the queries of a head as one part.</summary>
+    /// <param name="head">The head.</param>
+    /// <param name="tileSize">Most queries of a tile.</param>
+    public void Begin(HeadMeasure head, int tileSize)
     {
-        _head = head;
+        (_head, _tileSize) = (head, tileSize);
         int rows = head.Queries.Rows;
         HeadMeasure.Resize(ref _order, rows);
         HeadMeasure.Resize(ref _places, rows);
@@ -35,14 +38,38 @@ internal sealed class QueryTiles(KernelSet kernels)
 
         _segments.Clear();
         _segments.Add((0, rows));
-        while (_segments.Exists(s => s.Count > tileSize))
+    }
+
+    /// <summary>The tile that holds a place of <see cref="Order"/>. Only what lies on the way to it is halved; the tiles are the same as those of <see cref="Build"/>.</summary>
+    public (int Start, int Count) TileAt(int place)
+    {
+        while (true)
         {
-            var body = new Body(this, tileSize);
+            int segment = _segments.FindIndex(s => place < s.Start + s.Count);
+            (int start, int count) = _segments[segment];
+            int left = LeftCount(count);
+            if (left == count)
+            {
+                return (start, count);
+            }
+
+            Split(segment);
+            _segments[segment] = (start, left);
+            _segments.Insert(segment + 1, (start + left, count - left));
+        }
+    }
+
+    /// <summary>Forms all tiles.</summary>
+    public void Build()
+    {
+        while (_segments.Exists(s => s.Count > _tileSize))
+        {
+            var body = new Body(this);
             kernels.Pool.Run(_segments.Count, ref body);
             _next.Clear();
             foreach ((int start, int count) in _segments)
             {
-                int left = LeftCount(count, tileSize);
+                int left = LeftCount(count);
                 _next.Add((start, left));
                 if (left < count)
                 {
@@ -56,16 +83,16 @@ internal sealed class QueryTiles(KernelSet kernels)
     }
 
     /// <summary>Queries of the first half, in whole tiles; all of them when they are one tile.</summary>
-    private static int LeftCount(int count, int tileSize)
+    private int LeftCount(int count)
     {
-        int tiles = (count + tileSize - 1) / tileSize;
-        return tiles <= 1 ? count : (tiles / 2) * tileSize;
+        int tiles = (count + _tileSize - 1) / _tileSize;
+        return tiles <= 1 ? count : (tiles / 2) * _tileSize;
     }
 
-    private void Split(int segment, int tileSize)
+    private void Split(int segment)
     {
         (int start, int count) = _segments[segment];
-        int left = LeftCount(count, tileSize);
+        int left = LeftCount(count);
         if (left == count)
         {
             return;
@@ -165,8 +192,8 @@ internal sealed class QueryTiles(KernelSet kernels)
 
     private static float Median(float a, float b, float c) => Math.Max(Math.Min(a, b), Math.Min(Math.Max(a, b), c));
 
-    private readonly struct Body(QueryTiles tiles, int tileSize) : IParallelBody
+    private readonly struct Body(QueryTiles tiles) : IParallelBody
     {
-        public void Invoke(int task) => tiles.Split(task, tileSize);
+        public void Invoke(int task) => tiles.Split(task);
     }
 }

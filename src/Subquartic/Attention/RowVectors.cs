@@ -9,7 +9,7 @@ namespace Subquartic.Attention;
 /// <summary>Sums over rows of keys and values that certified attention needs, in float32. Rows are padded with zeros to whole
 /// vectors of <see cref="Lanes"/> values.</summary>
 /// <remarks>Processors with narrower vectors run the same code in pieces.</remarks>
-internal static class RowVectors
+internal static partial class RowVectors
 {
     /// <summary>Values in a vector.</summary>
     public const int Lanes = 16;
@@ -42,72 +42,6 @@ internal static class RowVectors
         return Vector512.Sum(sum) + rest;
     }
 
-    /// <summary>Sums and extremes of the columns of some rows, and the largest sum of the squares of a row.</summary>
-    /// <param name="x">The matrix.</param>
-    /// <param name="first">First row.</param>
-    /// <param name="squares">One place a row.</param>
-    /// <param name="sum">One a column, overwritten, as are the next two.</param>
-    /// <param name="least">Least values.</param>
-    /// <param name="most">Largest values.</param>
-    /// <param name="poison">Becomes NaN when a value is not finite.</param>
-    /// <returns>The largest sum; NaN and infinity stay.</returns>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static float Measure(
-        Matrix x, int first, Span<float> squares, Span<float> sum, Span<float> least, Span<float> most, ref float poison)
-    {
-        squares.Clear();
-        Vector512<float> bad = default;
-        int j = 0, width = x.Columns;
-        for (; j + (2 * Lanes) <= width; j += 2 * Lanes)
-        {
-            Vector512<float> s0 = default, s1 = default;
-            Vector512<float> l0 = Vector512.Create(float.PositiveInfinity), l1 = l0, m0 = -l0, m1 = m0;
-            for (int t = 0; t < squares.Length; t++)
-            {
-                ReadOnlySpan<float> row = x.Row(first + t).Slice(j, 2 * Lanes);
-                Vector512<float> a = Vector512.Create(row[..Lanes]), b = Vector512.Create(row[Lanes..]);
-                s0 += a;
-                s1 += b;
-                l0 = Vector512.MinNative(l0, a);
-                l1 = Vector512.MinNative(l1, b);
-                m0 = Vector512.MaxNative(m0, a);
-                m1 = Vector512.MaxNative(m1, b);
-                squares[t] += Vector512.Sum(Vector512.MultiplyAddEstimate(a, a, b * b));
-                bad += (a + b) * Vector512<float>.Zero; // opposite infinities give NaN as well
-            }
-
-            s0.CopyTo(sum.Slice(j, Lanes));
-            s1.CopyTo(sum.Slice(j + Lanes, Lanes));
-            l0.CopyTo(least.Slice(j, Lanes));
-            l1.CopyTo(least.Slice(j + Lanes, Lanes));
-            m0.CopyTo(most.Slice(j, Lanes));
-            m1.CopyTo(most.Slice(j + Lanes, Lanes));
-        }
-
-        poison += Vector512.Sum(bad);
-        for (; j < width; j++)
-        {
-            (sum[j], least[j], most[j]) = (0, float.PositiveInfinity, float.NegativeInfinity);
-            for (int t = 0; t < squares.Length; t++)
-            {
-                float value = x.Row(first + t)[j];
-                sum[j] += value;
-                least[j] = Math.Min(least[j], value);
-                most[j] = Math.Max(most[j], value);
-                squares[t] += value * value;
-                poison += value * 0;
-            }
-        }
-
-        float longest = 0;
-        foreach (float square in squares)
-        {
-            longest = Math.Max(longest, square);
-        }
-
-        return longest;
-    }
-
     /// <summary>Two of <see cref="WeightedSum"/> at once, for rows of four vectors each: what a key's centroid and its value are.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void WeightedSums(
@@ -120,26 +54,33 @@ internal static class RowVectors
             return;
         }
 
-        ReadOnlySpan<Vector512<float>> x = MemoryMarshal.Cast<float, Vector512<float>>(keys), y = MemoryMarshal.Cast<float, Vector512<float>>(values);
+        ref float x = ref MemoryMarshal.GetReference(keys[..(4 * Lanes * weights.Length)]), y = ref MemoryMarshal.GetReference(values[..(4 * Lanes * weights.Length)]);
         Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
-        for (int t = 0; t < weights.Length; t++)
+        nuint at = 0;
+        foreach (float weight in weights)
         {
-            ReadOnlySpan<Vector512<float>> a = x.Slice(4 * t, 4), b = y.Slice(4 * t, 4);
-            Vector512<float> w = Vector512.Create(weights[t]);
-            a0 = Vector512.MultiplyAddEstimate(a[0], w, a0);
-            a1 = Vector512.MultiplyAddEstimate(a[1], w, a1);
-            a2 = Vector512.MultiplyAddEstimate(a[2], w, a2);
-            a3 = Vector512.MultiplyAddEstimate(a[3], w, a3);
-            b0 = Vector512.MultiplyAddEstimate(b[0], w, b0);
-            b1 = Vector512.MultiplyAddEstimate(b[1], w, b1);
-            b2 = Vector512.MultiplyAddEstimate(b[2], w, b2);
-            b3 = Vector512.MultiplyAddEstimate(b[3], w, b3);
+            Vector512<float> w = Vector512.Create(weight);
+            a0 = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref x, at), w, a0);
+            a1 = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref x, at + Lanes), w, a1);
+            a2 = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref x, at + (2 * Lanes)), w, a2);
+            a3 = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref x, at + (3 * Lanes)), w, a3);
+            b0 = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref y, at), w, b0);
+            b1 = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref y, at + Lanes), w, b1);
+            b2 = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref y, at + (2 * Lanes)), w, b2);
+            b3 = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref y, at + (3 * Lanes)), w, b3);
+            at += 4 * Lanes;
         }
 
         Vector512<float> all = Vector512.Create(factor);
-        Span<Vector512<float>> u = MemoryMarshal.Cast<float, Vector512<float>>(key), v = MemoryMarshal.Cast<float, Vector512<float>>(value);
-        (u[0], u[1], u[2], u[3]) = (a0 * all, a1 * all, a2 * all, a3 * all);
-        (v[0], v[1], v[2], v[3]) = (b0 * all, b1 * all, b2 * all, b3 * all);
+        ref float u = ref MemoryMarshal.GetReference(key), v = ref MemoryMarshal.GetReference(value);
+        (a0 * all).StoreUnsafe(ref u);
+        (a1 * all).StoreUnsafe(ref u, Lanes);
+        (a2 * all).StoreUnsafe(ref u, 2 * Lanes);
+        (a3 * all).StoreUnsafe(ref u, 3 * Lanes);
+        (b0 * all).StoreUnsafe(ref v);
+        (b1 * all).StoreUnsafe(ref v, Lanes);
+        (b2 * all).StoreUnsafe(ref v, 2 * Lanes);
+        (b3 * all).StoreUnsafe(ref v, 3 * Lanes);
     }
 
     /// <summary>result = factor sum_t weights[t] rows[t] for padded rows, in order of t.</summary>
@@ -213,19 +154,23 @@ internal static class RowVectors
         return far;
     }
 
-    /// <summary>|x - y|^2 of padded rows.</summary>
+    /// <summary>sum += factor * x for padded rows; returns |x - y|^2 and gives |x - z|^2.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static float SquaredDistance(ReadOnlySpan<float> x, ReadOnlySpan<float> y)
+    public static float Place(ReadOnlySpan<float> x, float factor, ReadOnlySpan<float> y, ReadOnlySpan<float> z, Span<Vector512<float>> sum, out float other)
     {
         ReadOnlySpan<Vector512<float>> a = MemoryMarshal.Cast<float, Vector512<float>>(x), b = MemoryMarshal.Cast<float, Vector512<float>>(y);
-        Vector512<float> squares = default;
-        for (int c = 0; c < a.Length; c++)
+        ReadOnlySpan<Vector512<float>> c = MemoryMarshal.Cast<float, Vector512<float>>(z);
+        Vector512<float> near = default, far = default, all = Vector512.Create(factor);
+        for (int i = 0; i < sum.Length; i++)
         {
-            Vector512<float> d = a[c] - b[c];
-            squares = Vector512.MultiplyAddEstimate(d, d, squares);
+            Vector512<float> value = a[i], d = value - b[i], e = value - c[i];
+            sum[i] = Vector512.MultiplyAddEstimate(value, all, sum[i]);
+            near = Vector512.MultiplyAddEstimate(d, d, near);
+            far = Vector512.MultiplyAddEstimate(e, e, far);
         }
 
-        return Vector512.Sum(squares);
+        other = Vector512.Sum(far);
+        return Vector512.Sum(near);
     }
 
     /// <summary>The largest lane.</summary>
@@ -236,267 +181,93 @@ internal static class RowVectors
         return Math.Max(Math.Max(four[0], four[1]), Math.Max(four[2], four[3]));
     }
 
-    /// <summary>Sums of squared distances of padded rows from a centre, by groups the largest of their columns. Returns the largest
-    /// squared distance of a row.</summary>
+    /// <summary>Sum of the squared distances of padded rows from a centre.</summary>
     /// <param name="rows">Padded rows.</param>
     /// <param name="centre">A padded row.</param>
-    /// <param name="squares">One sum a column, overwritten.</param>
-    /// <param name="groups">The largest sum of each group.</param>
+    /// <param name="largest">The largest squared distance of a row.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static float Spread(ReadOnlySpan<float> rows, ReadOnlySpan<float> centre, Span<float> squares, out Vector512<float> groups)
+    public static float Distances(ReadOnlySpan<float> rows, ReadOnlySpan<float> centre, out float largest)
     {
-        ReadOnlySpan<Vector512<float>> x = MemoryMarshal.Cast<float, Vector512<float>>(rows);
         ReadOnlySpan<Vector512<float>> middle = MemoryMarshal.Cast<float, Vector512<float>>(centre);
-        Span<Vector512<float>> s = MemoryMarshal.Cast<float, Vector512<float>>(squares);
-        s.Clear();
-        float largest = 0;
-        int stride = middle.Length;
-        for (int at = 0; at < x.Length; at += stride)
+        float sum = 0;
+        largest = 0;
+        if (middle.Length == 4)
+        {
+            Vector512<float> m0 = middle[0], m1 = middle[1], m2 = middle[2], m3 = middle[3];
+            ref float x = ref MemoryMarshal.GetReference(rows);
+            for (nuint at = 0; at + (4 * Lanes) <= (nuint)rows.Length; at += 4 * Lanes)
+            {
+                Vector512<float> a = Vector512.LoadUnsafe(ref x, at) - m0, b = Vector512.LoadUnsafe(ref x, at + Lanes) - m1;
+                Vector512<float> c = Vector512.LoadUnsafe(ref x, at + (2 * Lanes)) - m2, d = Vector512.LoadUnsafe(ref x, at + (3 * Lanes)) - m3;
+                float square = Vector512.Sum(Vector512.MultiplyAddEstimate(a, a, b * b) + Vector512.MultiplyAddEstimate(c, c, d * d));
+                sum += square;
+                largest = Math.Max(largest, square);
+            }
+
+            return sum;
+        }
+
+        ReadOnlySpan<Vector512<float>> all = MemoryMarshal.Cast<float, Vector512<float>>(rows);
+        for (int at = 0; at < all.Length; at += middle.Length)
         {
             Vector512<float> total = default;
             for (int c = 0; c < middle.Length; c++)
             {
-                Vector512<float> d = x[at + c] - middle[c];
-                Vector512<float> square = d * d;
-                s[c] += square;
-                total += square;
+                Vector512<float> d = all[at + c] - middle[c];
+                total = Vector512.MultiplyAddEstimate(d, d, total);
             }
 
-            largest = Math.Max(largest, Vector512.Sum(total));
+            float square = Vector512.Sum(total);
+            sum += square;
+            largest = Math.Max(largest, square);
         }
 
+        return sum;
+    }
+
+    /// <summary>Sums of the squared distances of the columns of padded rows from a centre: of all columns together, and by groups the largest of a column.</summary>
+    /// <param name="rows">Padded rows.</param>
+    /// <param name="centre">A padded row.</param>
+    /// <param name="groups">The largest sum of each group.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static float ColumnDistances(ReadOnlySpan<float> rows, ReadOnlySpan<float> centre, out Vector512<float> groups)
+    {
+        ReadOnlySpan<Vector512<float>> x = MemoryMarshal.Cast<float, Vector512<float>>(rows), middle = MemoryMarshal.Cast<float, Vector512<float>>(centre);
+        Vector512<float> sum = default;
         groups = default;
-        foreach (Vector512<float> sum in s)
+        int c = 0;
+        for (; c + 4 <= middle.Length; c += 4)
         {
-            groups = Vector512.MaxNative(groups, sum);
+            Vector512<float> m0 = middle[c], m1 = middle[c + 1], m2 = middle[c + 2], m3 = middle[c + 3];
+            Vector512<float> s0 = default, s1 = default, s2 = default, s3 = default;
+            for (int at = c; at < x.Length; at += middle.Length)
+            {
+                ReadOnlySpan<Vector512<float>> row = x.Slice(at, 4);
+                Vector512<float> d0 = row[0] - m0, d1 = row[1] - m1, d2 = row[2] - m2, d3 = row[3] - m3;
+                s0 = Vector512.MultiplyAddEstimate(d0, d0, s0);
+                s1 = Vector512.MultiplyAddEstimate(d1, d1, s1);
+                s2 = Vector512.MultiplyAddEstimate(d2, d2, s2);
+                s3 = Vector512.MultiplyAddEstimate(d3, d3, s3);
+            }
+
+            sum += (s0 + s1) + (s2 + s3);
+            groups = Vector512.MaxNative(groups, Vector512.MaxNative(Vector512.MaxNative(s0, s1), Vector512.MaxNative(s2, s3)));
         }
 
-        return largest;
-    }
-
-    /// <summary>sum += X^T Y for padded rows, in order of the rows.</summary>
-    /// <param name="x">X (T, padded).</param>
-    /// <param name="xStride">Length of a row of X.</param>
-    /// <param name="y">Y (T, padded).</param>
-    /// <param name="yStride">Length of a row of Y.</param>
-    /// <param name="sum">(xStride, yStride).</param>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void AddProduct(ReadOnlySpan<float> x, int xStride, ReadOnlySpan<float> y, int yStride, Span<float> sum)
-    {
-        ReadOnlySpan<Vector512<float>> rows = MemoryMarshal.Cast<float, Vector512<float>>(y);
-        Span<Vector512<float>> sums = MemoryMarshal.Cast<float, Vector512<float>>(sum);
-        int vectors = yStride / Lanes, count = x.Length / xStride;
-        for (int i = 0; i < xStride; i += 4)
+        for (; c < middle.Length; c++)
         {
-            int c = 0;
-            for (; c + 4 <= vectors; c += 4)
+            Vector512<float> s = default;
+            for (int at = c; at < x.Length; at += middle.Length)
             {
-                Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default;
-                Vector512<float> b0 = default, b1 = default, b2 = default, b3 = default;
-                Vector512<float> c0 = default, c1 = default, c2 = default, c3 = default;
-                Vector512<float> d0 = default, d1 = default, d2 = default, d3 = default;
-                for (int t = 0; t < count; t++)
-                {
-                    ReadOnlySpan<Vector512<float>> row = rows.Slice((t * vectors) + c, 4);
-                    ReadOnlySpan<float> factors = x.Slice((t * xStride) + i, 4);
-                    Vector512<float> y0 = row[0], y1 = row[1], y2 = row[2], y3 = row[3];
-                    Vector512<float> f = Vector512.Create(factors[0]);
-                    a0 = Vector512.MultiplyAddEstimate(y0, f, a0);
-                    a1 = Vector512.MultiplyAddEstimate(y1, f, a1);
-                    a2 = Vector512.MultiplyAddEstimate(y2, f, a2);
-                    a3 = Vector512.MultiplyAddEstimate(y3, f, a3);
-                    f = Vector512.Create(factors[1]);
-                    b0 = Vector512.MultiplyAddEstimate(y0, f, b0);
-                    b1 = Vector512.MultiplyAddEstimate(y1, f, b1);
-                    b2 = Vector512.MultiplyAddEstimate(y2, f, b2);
-                    b3 = Vector512.MultiplyAddEstimate(y3, f, b3);
-                    f = Vector512.Create(factors[2]);
-                    c0 = Vector512.MultiplyAddEstimate(y0, f, c0);
-                    c1 = Vector512.MultiplyAddEstimate(y1, f, c1);
-                    c2 = Vector512.MultiplyAddEstimate(y2, f, c2);
-                    c3 = Vector512.MultiplyAddEstimate(y3, f, c3);
-                    f = Vector512.Create(factors[3]);
-                    d0 = Vector512.MultiplyAddEstimate(y0, f, d0);
-                    d1 = Vector512.MultiplyAddEstimate(y1, f, d1);
-                    d2 = Vector512.MultiplyAddEstimate(y2, f, d2);
-                    d3 = Vector512.MultiplyAddEstimate(y3, f, d3);
-                }
-
-                Add(sums.Slice((i * vectors) + c, 4), a0, a1, a2, a3);
-                Add(sums.Slice(((i + 1) * vectors) + c, 4), b0, b1, b2, b3);
-                Add(sums.Slice(((i + 2) * vectors) + c, 4), c0, c1, c2, c3);
-                Add(sums.Slice(((i + 3) * vectors) + c, 4), d0, d1, d2, d3);
+                Vector512<float> d = x[at] - middle[c];
+                s = Vector512.MultiplyAddEstimate(d, d, s);
             }
 
-            for (; c < vectors; c++)
-            {
-                for (int j = i; j < i + 4; j++)
-                {
-                    Vector512<float> a = default;
-                    for (int t = 0; t < count; t++)
-                    {
-                        a = Vector512.MultiplyAddEstimate(rows[(t * vectors) + c], Vector512.Create(x[(t * xStride) + j]), a);
-                    }
-
-                    sums[(j * vectors) + c] += a;
-                }
-            }
-        }
-    }
-
-    /// <summary>As <see cref="AddProduct"/> for X and Y of one width, but only the blocks of 16 x 16 along the diagonal.</summary>
-    /// <param name="x">X (T, padded).</param>
-    /// <param name="y">Y (T, padded).</param>
-    /// <param name="stride">Length of their rows.</param>
-    /// <param name="sum">(stride, 16): row i holds columns 16 (i / 16) and on.</param>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void AddDiagonalProducts(ReadOnlySpan<float> x, ReadOnlySpan<float> y, int stride, Span<float> sum)
-    {
-        ReadOnlySpan<Vector512<float>> rows = MemoryMarshal.Cast<float, Vector512<float>>(y);
-        Span<Vector512<float>> sums = MemoryMarshal.Cast<float, Vector512<float>>(sum);
-        int vectors = stride / Lanes, count = x.Length / stride;
-        for (int i = 0; i < stride; i += 8)
-        {
-            int c = i / Lanes;
-            Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;
-            for (int t = 0; t < count; t++)
-            {
-                ReadOnlySpan<float> factors = x.Slice((t * stride) + i, 8);
-                Vector512<float> row = rows[(t * vectors) + c];
-                a0 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[0]), a0);
-                a1 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[1]), a1);
-                a2 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[2]), a2);
-                a3 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[3]), a3);
-                a4 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[4]), a4);
-                a5 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[5]), a5);
-                a6 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[6]), a6);
-                a7 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[7]), a7);
-            }
-
-            Add(sums.Slice(i, 4), a0, a1, a2, a3);
-            Add(sums.Slice(i + 4, 4), a4, a5, a6, a7);
-        }
-    }
-
-    /// <summary>sum += the rows of x, in their order; rows are as long as the sum, whole vectors.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void AddRows(ReadOnlySpan<float> x, Span<float> sum)
-    {
-        ReadOnlySpan<Vector512<float>> rows = MemoryMarshal.Cast<float, Vector512<float>>(x);
-        Span<Vector512<float>> sums = MemoryMarshal.Cast<float, Vector512<float>>(sum);
-        for (int c = 0; c < sums.Length; c++)
-        {
-            Vector512<float> all = default;
-            for (int at = c; at < rows.Length; at += sums.Length)
-            {
-                all += rows[at];
-            }
-
-            sums[c] += all;
-        }
-    }
-
-    /// <summary>sum += x in double; whole vectors.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void AddWidened(ReadOnlySpan<float> x, Span<double> sum)
-    {
-        ReadOnlySpan<Vector512<float>> from = MemoryMarshal.Cast<float, Vector512<float>>(x);
-        Span<Vector512<double>> to = MemoryMarshal.Cast<double, Vector512<double>>(sum);
-        for (int i = 0; i < from.Length; i++)
-        {
-            (Vector512<double> lower, Vector512<double> upper) = Vector512.Widen(from[i]);
-            to[2 * i] += lower;
-            to[(2 * i) + 1] += upper;
-        }
-    }
-
-    /// <summary>x^T M x for a symmetric M of padded rows.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static float Quadratic(ReadOnlySpan<float> x, ReadOnlySpan<float> m)
-    {
-        ReadOnlySpan<Vector512<float>> rows = MemoryMarshal.Cast<float, Vector512<float>>(m), own = MemoryMarshal.Cast<float, Vector512<float>>(x);
-        int vectors = own.Length;
-        Vector512<float> all = default;
-        for (int c = 0; c < vectors; c++)
-        {
-            Vector512<float> even = default, odd = default;
-            for (int i = 0; i < x.Length; i += 2)
-            {
-                even = Vector512.MultiplyAddEstimate(rows[(i * vectors) + c], Vector512.Create(x[i]), even);
-                odd = Vector512.MultiplyAddEstimate(rows[((i + 1) * vectors) + c], Vector512.Create(x[i + 1]), odd);
-            }
-
-            all = Vector512.MultiplyAddEstimate(even + odd, own[c], all);
+            sum += s;
+            groups = Vector512.MaxNative(groups, s);
         }
 
-        return Vector512.Sum(all);
-    }
-
-    private static void Add(Span<Vector512<float>> sum, Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d)
-    {
-        sum[0] += a;
-        sum[1] += b;
-        sum[2] += c;
-        sum[3] += d;
-    }
-
-    /// <summary>The largest sum of the squares of a row, 0 without rows; NaN and infinity stay.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static float LongestSquare(Matrix x)
-    {
-        float longest = 0;
-        for (int row = 0; row < x.Rows; row++)
-        {
-            ReadOnlySpan<float> values = x.Row(row);
-            Vector512<float> sum = default;
-            int j = 0;
-            for (; j + Lanes <= values.Length; j += Lanes)
-            {
-                Vector512<float> value = Vector512.Create(values.Slice(j, Lanes));
-                sum = Vector512.MultiplyAddEstimate(value, value, sum);
-            }
-
-            float rest = Vector512.Sum(sum);
-            for (; j < values.Length; j++)
-            {
-                rest += values[j] * values[j];
-            }
-
-            longest = Math.Max(longest, rest);
-        }
-
-        return longest;
-    }
-
-    /// <summary>The largest |x| of a matrix, 0 for nothing; NaN when a value is not finite.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static float LargestMagnitude(Matrix x)
-    {
-        Vector512<float> most = default, more = default, bad = default, worse = default;
-        float largest = 0, poison = 0;
-        for (int row = 0; row < x.Rows; row++)
-        {
-            ReadOnlySpan<float> values = x.Row(row);
-            int j = 0;
-            for (; j + (2 * Lanes) <= values.Length; j += 2 * Lanes)
-            {
-                Vector512<float> a = Vector512.Create(values.Slice(j, Lanes)), b = Vector512.Create(values.Slice(j + Lanes, Lanes));
-                most = Vector512.MaxNative(most, Vector512.Abs(a));
-                more = Vector512.MaxNative(more, Vector512.Abs(b));
-                bad += a * Vector512<float>.Zero;
-                worse += b * Vector512<float>.Zero;
-            }
-
-            for (; j < values.Length; j++)
-            {
-                largest = Math.Max(largest, Math.Abs(values[j]));
-                poison += values[j] * 0;
-            }
-        }
-
-        most = Vector512.MaxNative(most, more);
-        bad += worse;
-        return Math.Max(largest, Largest(most)) + Vector512.Sum(bad) + poison;
+        return Vector512.Sum(sum);
     }
 
     /// <summary>The largest |x|; 0 for nothing.</summary>
