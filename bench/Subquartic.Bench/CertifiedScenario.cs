@@ -74,8 +74,9 @@ internal sealed class CertifiedScenario : IScenario
         var input = new AttentionInput(One(q), One(k), One(v), 1, maps);
         var exact = new ExactAttention(report.Kernels);
         var allowance = new Tolerance(tolerance * largest, ToleranceKind.Absolute);
-        using var certified = new CertifiedAttention(report.Kernels, allowance);
-        using var audited = new AuditedAttention(report.Kernels, allowance);
+        var costs = new Lazy<CertifiedCosts>(() => CertifiedCosts.ForThisMachine(report.Kernels, CertifiedCosts.DefaultPath(report.Kernels), Console.Error.WriteLine));
+        using var certified = new CertifiedAttention(report.Kernels, allowance, costs);
+        using var audited = new AuditedAttention(report.Kernels, allowance, costs: costs);
         var bounds = new double[queries];
         Certificate certificate = default, audit = default;
         var ratios = new List<double>();

@@ -68,7 +68,7 @@ internal static class CommandLine
             new Command("limits", "Calculates and measures what fast attention can and cannot do; no model is needed.")
             {
                 new LimitsCostVerb(), new LimitsScalingVerb(), new LimitsPhaseVerb(), new LimitsHardVerb(), new LimitsErrorsVerb(), new LimitsReductionsVerb(),
-                new LimitsChainVerb(), new LimitsCertifiedVerb(), new LimitsTensorVerb(), new LimitsRopeVerb(), new LimitsLoraVerb(),
+                new LimitsChainVerb(), new LimitsCertifiedVerb(), new LimitsCalibrateVerb(), new LimitsTensorVerb(), new LimitsRopeVerb(), new LimitsLoraVerb(),
             },
         ];
         foreach (Command verb in verbs)

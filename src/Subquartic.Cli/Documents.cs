@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Subquartic.Attention;
 using Subquartic.Checkpoints;
 using Subquartic.Evaluation;
 using Subquartic.Models;
@@ -31,6 +32,7 @@ namespace Subquartic.Cli;
 [JsonSerializable(typeof(ChainReport))]
 [JsonSerializable(typeof(HardReport))]
 [JsonSerializable(typeof(RegimeReport))]
+[JsonSerializable(typeof(CostsDocument))]
 [JsonSerializable(typeof(ModelAnalysis))]
 [JsonSerializable(typeof(LoraReport))]
 [JsonSerializable(typeof(TensorReport))]
@@ -60,6 +62,9 @@ internal sealed record GenerateDocument(
 internal sealed record ReconstructDocument(
     string Image, string Model, string File, string? Strip, int Height, int Width, double? PeakSignalToNoise, IReadOnlyList<int> Tokens,
     double Seconds, CertificateDocument? Certificate);
+
+/// <summary>What <c>limits calibrate</c> measured; the file is null where there is no folder for it.</summary>
+internal sealed record CostsDocument(CertifiedCosts Costs, string Kernels, string? File);
 
 /// <summary>What <c>verify</c> found.</summary>
 internal sealed record VerifyDocument(

@@ -17,14 +17,15 @@ internal sealed record EngineAttention(IAttention Strategy, CertificateSummary? 
         Observed(new LowRankAttention(kernels, new LowRankOptions { Tolerance = tolerance, OnlyWhenFaster = onlyWhenFaster }), tolerance);
 
     /// <summary>Certified attention that keeps account of its certificates and computes some rows again in double precision.</summary>
-    public static EngineAttention Certified(KernelSet kernels, double tolerance)
+    public static EngineAttention Certified(KernelSet kernels, double tolerance, Lazy<CertifiedCosts> costs)
     {
-        var sampled = new SampledAttention(kernels, tolerance);
+        var sampled = new SampledAttention(kernels, tolerance, costs);
         return new EngineAttention(sampled, sampled.Summary, tolerance);
     }
 
     /// <summary>Audited attention that keeps account of its audits.</summary>
-    public static EngineAttention Audited(KernelSet kernels, double tolerance) => Observed(new AuditedAttention(kernels, tolerance), tolerance);
+    public static EngineAttention Audited(KernelSet kernels, double tolerance, Lazy<CertifiedCosts> costs) =>
+        Observed(new AuditedAttention(kernels, tolerance, costs: costs), tolerance);
 
     private static EngineAttention Observed(IAttention inner, double tolerance)
     {

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Diagnostics;
+using Spectre.Console;
 using Subquartic.Attention;
 using Subquartic.Checkpoints;
 using Subquartic.Generation;
@@ -93,14 +94,20 @@ internal sealed class EngineOptions
     }
 
     /// <summary>The attention strategy asked for, its certificates added up.</summary>
-    public EngineAttention CreateAttention(ParseResult options, KernelSet kernels) => options.GetValue(_attention) switch
+    /// <param name="options">The command line.</param>
+    /// <param name="kernels">The kernels asked for.</param>
+    /// <param name="terminal">Where it is said that costs were measured.</param>
+    public EngineAttention CreateAttention(ParseResult options, KernelSet kernels, Terminal terminal) => options.GetValue(_attention) switch
     {
         LowRank => EngineAttention.LowRank(kernels, options.GetValue(_tolerance), !options.GetValue(_evenIfSlower)),
-        Certified => EngineAttention.Certified(kernels, options.GetValue(_tolerance)),
-        Audited => EngineAttention.Audited(kernels, options.GetValue(_tolerance)),
+        Certified => EngineAttention.Certified(kernels, options.GetValue(_tolerance), Costs(kernels, terminal)),
+        Audited => EngineAttention.Audited(kernels, options.GetValue(_tolerance), Costs(kernels, terminal)),
         Reference => new EngineAttention(new ReferenceAttention(), null, 0),
         _ => new EngineAttention(new ExactAttention(kernels), null, 0),
     };
+
+    private static Lazy<CertifiedCosts> Costs(KernelSet kernels, Terminal terminal) =>
+        new(() => CertifiedCosts.ForThisMachine(kernels, CertifiedCosts.DefaultPath(kernels), line => terminal.Error.Write(new Text(line + Environment.NewLine))));
 
     /// <summary>The model asked for, as the user wrote it.</summary>
     public string ModelPath(ParseResult options) => options.GetValue(_model) ?? BoxedModel;
@@ -134,7 +141,7 @@ internal sealed class EngineOptions
         KernelSet kernels = CreateKernels(options);
         long start = Stopwatch.GetTimestamp();
         ModelFiles files = Open(options, terminal);
-        EngineAttention attention = CreateAttention(options, kernels);
+        EngineAttention attention = CreateAttention(options, kernels, terminal);
         var setup = new GeneratorOptions { Kernels = kernels, Attention = _ => attention.Strategy, WithEncoder = withEncoder };
         ImageGenerator generator = terminal.DuringReading(
             $"Loading {ModelName(options)}",

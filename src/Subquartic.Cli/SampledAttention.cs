@@ -5,12 +5,12 @@ using Subquartic.Numerics.Tensors;
 namespace Subquartic.Cli;
 
 /// <summary>Certified attention whose certificates are added up, and a few rows of which are computed again by the judge.</summary>
-internal sealed class SampledAttention(KernelSet kernels, double tolerance) : IAttention, IDisposable
+internal sealed class SampledAttention(KernelSet kernels, double tolerance, Lazy<CertifiedCosts> costs) : IAttention, IDisposable
 {
     // One row of one head a call costs 1 / (heads * queries) of exact attention in plain double precision, some ten times slower.
     private const int RowsPerCall = 1;
 
-    private readonly CertifiedAttention _inner = new(kernels, tolerance);
+    private readonly CertifiedAttention _inner = new(kernels, tolerance, costs);
     private readonly ReferenceAttention _judge = new();
     private double[] _bounds = [];
     private FloatBuffer _expected = new(0);

@@ -99,8 +99,15 @@ public sealed class CommandLineProcess : IDisposable
 
     private static string Program => Path.Combine(AppContext.BaseDirectory, "Subquartic.Cli.dll");
 
-    private ProcessStartInfo StartInfo(string file, params string[] arguments) =>
-        new(file, arguments) { WorkingDirectory = Folder, RedirectStandardOutput = true, RedirectStandardError = true };
+    /// <summary>Where the program keeps what it measured, on Linux.</summary>
+    internal string DataFolder => Path.Combine(Path.GetTempPath(), $"{_folder.Name}-data");
+
+    private ProcessStartInfo StartInfo(string file, params string[] arguments)
+    {
+        var start = new ProcessStartInfo(file, arguments) { WorkingDirectory = Folder, RedirectStandardOutput = true, RedirectStandardError = true };
+        start.Environment["XDG_DATA_HOME"] = DataFolder; // what a user keeps stays as it is
+        return start;
+    }
 
     private static string FindRepository()
     {

@@ -14,7 +14,7 @@ public sealed class HelpTests : IDisposable
                 .Select(line => line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[0]),
         ];
         Assert.Superset(new HashSet<string> { "generate", "edit", "reconstruct", "verify", "inspect", "convert", "random" }, verbs.ToHashSet());
-        foreach (string verb in verbs.Where(verb => verb is not ("train" or "limits")).Concat(["train vqvae", "train var", "train lora", "limits cost", "limits scaling", "limits phase", "limits hard", "limits errors", "limits lora", "limits certified", "limits tensor", "limits rope"]))
+        foreach (string verb in verbs.Where(verb => verb is not ("train" or "limits")).Concat(["train vqvae", "train var", "train lora", "limits cost", "limits scaling", "limits phase", "limits hard", "limits errors", "limits lora", "limits certified", "limits calibrate", "limits tensor", "limits rope"]))
         {
             Assert.Contains($"\n  subquartic {verb}", root, StringComparison.Ordinal);
             string help = _program.Succeed([.. verb.Split(' '), "--help"]).Output;

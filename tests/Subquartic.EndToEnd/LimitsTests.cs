@@ -37,6 +37,20 @@ public sealed class LimitsTests : IDisposable
     }
 
     [Fact]
+    public void Calibrate_measures_costs_and_keeps_them()
+    {
+        JsonElement json = _program.Succeed("limits", "calibrate", "--json").Json();
+        Assert.InRange(json.GetProperty("costs").GetProperty("list").GetDouble(), 0.5, 10);
+        Assert.InRange(json.GetProperty("costs").GetProperty("head").GetDouble(), 5, 4000);
+        string file = json.GetProperty("file").GetString()!;
+        Assert.Contains("\"tile\":", File.ReadAllText(file), StringComparison.Ordinal);
+        if (OperatingSystem.IsLinux())
+        {
+            Assert.StartsWith(_program.DataFolder, file, StringComparison.Ordinal);
+        }
+    }
+
+    [Fact]
     public void Low_rank_attention_draws_the_same_pictures_within_its_certificate()
     {
         string[] draw = ["generate", "--model", CommandLineProcess.TinyModel, "--class", "3", "--count", "2", "--seed", "5", "--json"];

@@ -53,7 +53,7 @@ internal sealed class ReconstructVerb : Verb
         string source = options.GetRequiredValue(_image).ToString();
         RgbImage original = ImageFile.Load(source);
         KernelSet kernels = _engine.CreateKernels(options);
-        using EngineAttention attention = _engine.CreateAttention(options, kernels);
+        using EngineAttention attention = _engine.CreateAttention(options, kernels, terminal);
         using ModelFiles files = _engine.Open(options, terminal);
         ScaleSchedule scales = files.VarConfig.Scales;
         using VqVae model = terminal.During(

@@ -30,7 +30,7 @@ internal sealed class VerifyVerb : Verb
     protected override Task<int> RunAsync(ParseResult options, Terminal terminal, CancellationToken cancellation)
     {
         KernelSet kernels = _engine.CreateKernels(options);
-        using EngineAttention attention = _engine.CreateAttention(options, kernels);
+        using EngineAttention attention = _engine.CreateAttention(options, kernels, terminal);
         string path = options.GetRequiredValue(_folder).ToString();
         VerificationReport report = terminal.DuringReading(
             "Verifying",

@@ -39,9 +39,10 @@ public sealed class AuditedAttention : IAttention, IDisposable
     /// <param name="kernels">The kernels that compute.</param>
     /// <param name="tolerance">Largest error wanted of any output entry; a number alone is a fraction of the range of V.</param>
     /// <param name="options">How it is audited; null for the defaults.</param>
+    /// <param name="costs">What merging costs, as for <see cref="CertifiedAttention"/>.</param>
     /// <exception cref="ArgumentOutOfRangeException">The tolerance is not positive, no rows or attempts are asked for, or the confidence is not above 0 and below 1.</exception>
-    public AuditedAttention(KernelSet kernels, Tolerance tolerance, AuditOptions? options = null)
-        : this(kernels, tolerance, options ?? new AuditOptions(), new CertifiedPlan())
+    public AuditedAttention(KernelSet kernels, Tolerance tolerance, AuditOptions? options = null, Lazy<CertifiedCosts>? costs = null)
+        : this(kernels, tolerance, options ?? new AuditOptions(), CertifiedPlan.With(costs))
     {
     }
 

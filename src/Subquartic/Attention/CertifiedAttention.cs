@@ -33,9 +33,10 @@ public sealed class CertifiedAttention : IAttention, IDisposable
     /// <summary>Creates the strategy.</summary>
     /// <param name="kernels">The kernels that compute.</param>
     /// <param name="tolerance">Largest error of any output entry; a number alone is a fraction of the range of V.</param>
+    /// <param name="costs">What merging costs, asked for when the first head might be merged; null for the same on every machine. They decide which way a row goes, and so its bits.</param>
     /// <exception cref="ArgumentOutOfRangeException">The tolerance is not positive.</exception>
-    public CertifiedAttention(KernelSet kernels, Tolerance tolerance)
-        : this(kernels, tolerance, new CertifiedPlan())
+    public CertifiedAttention(KernelSet kernels, Tolerance tolerance, Lazy<CertifiedCosts>? costs = null)
+        : this(kernels, tolerance, CertifiedPlan.With(costs))
     {
     }
 

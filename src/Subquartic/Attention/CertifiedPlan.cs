@@ -16,21 +16,25 @@ internal sealed record CertifiedPlan
     /// <summary>Most keys of a leaf of the tree.</summary>
     public int LeafSize { get; init; } = 4;
 
-    /// <summary>Queries of a tile; null chooses by their number.</summary>
+    /// <summary>Queries of a tile; null chooses by their number and by what lists would cost.</summary>
     public int? TileSize { get; init; }
 
-    /// <summary>Queries of a tile, of so many: a multiple of the 48 that the attention kernel takes together at 512 bits. Smaller tiles need shorter lists,
+    /// <summary>Queries of a tile that may serve, of so many: multiples of the 48 that the attention kernel takes together at 512 bits. Smaller tiles need shorter lists,
     /// larger ones share the cost of building a list, and have as alike queries where the token map is finer.</summary>
-    public int TileOf(int queries, bool audited) => TileSize ?? (queries >= 8192 || audited ? 192 : 96);
+    public int[] TileSizes(int queries, bool audited) =>
+        TileSize is { } given ? [given] : audited ? [192] : queries >= 8192 ? [192, 288, 384] : [96, 144, 192];
 
-    /// <summary>Cost of an entry of a list, per query and multiply-add, over that of exact attention: an estimate, which decides speed only.</summary>
-    public double ListCost { get; init; } = 1.15;
+    /// <summary>What merging costs on this machine; asked for when the first head might be merged.</summary>
+    public Lazy<CertifiedCosts> Costs { get; init; } = new(new CertifiedCosts());
 
-    /// <summary>Cost of building a list, per key and column, in multiply-adds of exact attention: an estimate, which decides speed only.</summary>
-    public double BuildCost { get; init; } = 20;
+    /// <summary>The plan of all who state none of their own.</summary>
+    public static CertifiedPlan With(Lazy<CertifiedCosts>? costs) => costs is null ? new CertifiedPlan() : new CertifiedPlan { Costs = costs };
 
     /// <summary>Largest cost of a list, over that of computing its rows exactly, for which it is made.</summary>
     public double WorthIt { get; init; } = 0.8;
+
+    /// <summary>Largest cost predicted of a head, over that of exact attention, for which it is merged: predictions are off by a tenth or so.</summary>
+    public double HeadWorthIt { get; init; } = 0.85;
 
     /// <summary>Rows of a tile that fail and are few enough for exact attention without another list.</summary>
     public int FewRows { get; init; } = 4;

@@ -17,7 +17,9 @@ internal sealed class KeyCut
     private readonly Stack<int> _stack = [];
     private readonly List<int> _nodes = [];
     private readonly List<int> _ends = [];
+    private readonly List<int> _blocks = [];
     private KeyTree _tree = null!;
+    private double _scale;
 
     /// <summary>Sum of the weights of a node's keys, in order of their places.</summary>
     public float[] Weights => _weights;
@@ -33,18 +35,51 @@ internal sealed class KeyCut
     /// <param name="weights">exp(q0.k) of every key, in leaf order, over the largest.</param>
     /// <param name="length">max |u|.</param>
     /// <param name="kernels">Computes exp.</param>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public void Begin(KeySummaries summaries, ReadOnlySpan<float> weights, float length, KernelSet kernels)
+    /// <param name="sample">Blocks of the tree that stand for all of them; null for all. Weights and summaries of others are not read.</param>
+    public void Begin(KeySummaries summaries, ReadOnlySpan<float> weights, float length, KernelSet kernels, ReadOnlySpan<int> sample = default)
     {
         _tree = summaries.Tree;
-        int nodes = _tree.NodeCount;
+        int nodes = _tree.NodeCount, blocks = _tree.BlockEnds.Length, counted = 0;
         HeadMeasure.Resize(ref _weights, nodes);
         HeadMeasure.Resize(ref _guess, nodes);
         HeadMeasure.Resize(ref _best, 4 * nodes);
         HeadMeasure.Resize(ref _merge, nodes);
+        _blocks.Clear();
+        _blocks.AddRange(sample);
+        if (sample.IsEmpty)
+        {
+            _blocks.AddRange(Enumerable.Range(0, blocks));
+        }
+
+        double total = 0;
+        foreach (int block in _blocks)
+        {
+            Sum(weights, FirstOf(block), _tree.BlockEnds[block]);
+            total += _weights[_tree.BlockEnds[block] - 1];
+            counted += _tree.Count[_tree.BlockEnds[block] - 1];
+        }
+
+        _scale = (double)_tree.Order.Length / counted;
+        if (sample.IsEmpty)
+        {
+            Guess(summaries, length, total, kernels, 0, nodes);
+            return;
+        }
+
+        foreach (int block in _blocks)
+        {
+            Guess(summaries, length, total * _scale, kernels, FirstOf(block), _tree.BlockEnds[block]);
+        }
+    }
+
+    private int FirstOf(int block) => block == 0 ? 0 : _tree.BlockEnds[block - 1];
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Sum(ReadOnlySpan<float> weights, int first, int end)
+    {
         ReadOnlySpan<int> left = _tree.Left, start = _tree.Start, count = _tree.Count;
-        Span<float> sums = _weights.AsSpan(0, nodes);
-        for (int node = 0; node < sums.Length; node++)
+        Span<float> sums = _weights;
+        for (int node = first; node < end; node++)
         {
             if (left[node] >= 0)
             {
@@ -60,38 +95,50 @@ internal sealed class KeyCut
 
             sums[node] = sum;
         }
+    }
 
-        double total = 0;
-        foreach (int end in _tree.BlockEnds)
-        {
-            total += sums[end - 1];
-        }
-
+    private void Guess(KeySummaries summaries, float length, double total, KernelSet kernels, int first, int end)
+    {
         // .36 |u| times the radius: how far the weights inside a node are tilted at a typical u.
-        Span<float> guess = _guess.AsSpan(0, nodes), spread = _best.AsSpan(0, nodes);
-        TensorPrimitives.Multiply(summaries.KeyRadius.AsSpan(0, nodes), 0.36f * length, guess);
+        int nodes = end - first;
+        Span<float> guess = _guess.AsSpan(first, nodes), spread = _best.AsSpan(0, nodes);
+        TensorPrimitives.Multiply(summaries.KeyRadius.AsSpan(first, nodes), 0.36f * length, guess);
         kernels.Exp(guess, guess);
-        TensorPrimitives.Multiply(guess, sums, guess);
-        TensorPrimitives.Multiply(summaries.Second, length, spread);
-        TensorPrimitives.Add(spread, summaries.First, spread);
+        TensorPrimitives.Multiply(guess, _weights.AsSpan(first, nodes), guess);
+        TensorPrimitives.Multiply(summaries.Second.Slice(first, nodes), length, spread);
+        TensorPrimitives.Add(spread, summaries.First.Slice(first, nodes), spread);
         TensorPrimitives.Multiply(spread, (float)(length / total), spread);
         TensorPrimitives.Multiply(guess, spread, guess);
     }
 
     /// <summary>Minimises entries + price * error over all ways to cut the tree: f(C) = min(1 + price e_C, f(left) + f(right)).</summary>
     /// <returns>The guessed error of the cut.</returns>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public double Choose(float price)
     {
-        int nodes = _tree.NodeCount;
-        ReadOnlySpan<int> left = _tree.Left.AsSpan(0, nodes), count = _tree.Count.AsSpan(0, nodes);
-        ReadOnlySpan<float> guess = _guess.AsSpan(0, nodes);
-        Span<bool> merge = _merge.AsSpan(0, nodes);
+        double error = 0, entries = 0;
+        foreach (int block in _blocks)
+        {
+            int end = _tree.BlockEnds[block];
+            Choose(price, FirstOf(block), end);
+            error += _best[(4 * (end - 1)) + 1];
+            entries += _best[(4 * (end - 1)) + 2];
+        }
+
+        Entries = (int)(entries * _scale);
+        return error * _scale;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Choose(float price, int first, int end)
+    {
+        ReadOnlySpan<int> left = _tree.Left, count = _tree.Count;
+        ReadOnlySpan<float> guess = _guess;
+        Span<bool> merge = _merge;
 
         // Cost, error and entries of the best way to cut a node, in one vector: comparisons of this kind are as good as random, and branches would be mispredicted.
-        Span<Vector128<float>> best = MemoryMarshal.Cast<float, Vector128<float>>(_best.AsSpan(0, 4 * nodes));
+        Span<Vector128<float>> best = MemoryMarshal.Cast<float, Vector128<float>>(_best.AsSpan());
         Vector128<float> ones = Vector128.Create(1f, 0, 1, 0), factors = Vector128.Create(price, 1, 0, 0);
-        for (int node = 0; node < best.Length; node++)
+        for (int node = first; node < end; node++)
         {
             int l = left[node];
             Vector128<float> apart = l < 0 ? ones * (float)count[node] : best[l] + best[node - 1];
@@ -100,16 +147,6 @@ internal sealed class KeyCut
             merge[node] = (Vector128.ExtractMostSignificantBits(better) & 1) != 0;
             best[node] = Vector128.ConditionalSelect(better, together, apart);
         }
-
-        double sum = 0, all = 0;
-        foreach (int end in _tree.BlockEnds)
-        {
-            sum += best[end - 1][1];
-            all += best[end - 1][2];
-        }
-
-        Entries = (int)all;
-        return sum;
     }
 
     /// <summary>Nodes of the last choice in one block of the tree: merged ones as they are, leaves taken key by key as their

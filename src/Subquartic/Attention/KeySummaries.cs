@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using Subquartic.Numerics.Kernels;
@@ -76,6 +77,13 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
     /// <summary>The values' reference point of a node, padded.</summary>
     public ReadOnlySpan<float> ValuePoint(int node) => _points.Span(((long)node * (KeyStride + ValueStride)) + KeyStride, ValueStride);
 
+    /// <summary>Places of the keys of a block.</summary>
+    public (int Start, int End) PlacesOf(int block)
+    {
+        int root = Tree.BlockEnds[block] - 1;
+        return (Tree.Start[root], Tree.Start[root] + Tree.Count[root]);
+    }
+
     /// <summary>Brings <see cref="KeyPoint"/> and <see cref="GroupVariances"/> nearer before they are read.</summary>
     public void Prefetch(int node)
     {
@@ -103,19 +111,24 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
         HeadMeasure.Resize(ref _blockRadius, tree.BlockEnds.Length);
     }
 
+    /// <summary>A few blocks of the tree, spread evenly, that stand for all.</summary>
+    public int[] SampleBlocks()
+    {
+        int blocks = Tree.BlockEnds.Length, samples = Math.Min(SampledBlocks, blocks);
+        return [.. Enumerable.Range(0, samples).Select(i => (int)(((2L * i) + 1) * blocks / (2 * samples)))];
+    }
+
     /// <summary>Guesses the error of merging every leaf, from a few blocks of the tree.</summary>
     /// <param name="length">A typical largest |u| of a tile.</param>
     /// <returns>The guess, in units of V.</returns>
     public double LeafError(double length)
     {
-        int blocks = Tree.BlockEnds.Length, samples = Math.Min(SampledBlocks, blocks);
-        var body = new Body(this, blocks, samples, leavesOnly: true, scatter: false);
-        kernels.Pool.Run(samples, ref body);
+        int[] sample = SampleBlocks();
+        Run(sample, leavesOnly: true, scatters: false);
         double error = 0, keys = 0;
-        for (int sample = 0; sample < samples; sample++)
+        foreach (int block in sample)
         {
-            int block = body.BlockOf(sample), first = block == 0 ? 0 : Tree.BlockEnds[block - 1];
-            for (int node = first; node < Tree.BlockEnds[block]; node++)
+            for (int node = block == 0 ? 0 : Tree.BlockEnds[block - 1]; node < Tree.BlockEnds[block]; node++)
             {
                 if (Tree.Left[node] < 0 && Tree.Count[node] > 1)
                 {
@@ -128,13 +141,15 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
         return error / Math.Max(1, keys);
     }
 
+    /// <summary>Reads the keys and values of some blocks only, all nodes of them.</summary>
+    public void BuildSample(int[] blocks) => Run(blocks, leavesOnly: false, scatters: false);
+
     /// <summary>Reads the keys and values.</summary>
     /// <param name="scatters">Whether <see cref="Scatter"/> will be asked for.</param>
     public void Build(bool scatters)
     {
         int blocks = Tree.BlockEnds.Length;
-        var body = new Body(this, blocks, blocks, leavesOnly: false, scatters);
-        kernels.Pool.Run(blocks, ref body);
+        Run([.. Enumerable.Range(0, blocks)], leavesOnly: false, scatters);
         LongestKey = Math.Sqrt(TensorPrimitives.Max<float>(_blockRadius.AsSpan(0, blocks)) * (1 + 1e-4)) + 1e-22;
     }
 
@@ -147,6 +162,12 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
         _scatters.Dispose();
     }
 
+    private void Run(int[] blocks, bool leavesOnly, bool scatters)
+    {
+        var body = new Body(this, blocks, leavesOnly, scatters);
+        kernels.Pool.Run(blocks.Length, ref body);
+    }
+
     private static void Grow(ref FloatBuffer buffer, long length)
     {
         if (buffer.Length < length)
@@ -156,6 +177,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Block(int block, bool leavesOnly)
     {
         int first = block == 0 ? 0 : Tree.BlockEnds[block - 1], end = Tree.BlockEnds[block];
@@ -224,6 +246,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
     }
 
     /// <summary>The scatters of a block, deepest first: a node's is that of its halves and of their two means.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Scatters(int block)
     {
         int first = block == 0 ? 0 : Tree.BlockEnds[block - 1], end = Tree.BlockEnds[block];
@@ -270,16 +293,14 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
         }
     }
 
-    private readonly struct Body(KeySummaries summaries, int blocks, int tasks, bool leavesOnly, bool scatter) : IParallelBody
+    private readonly struct Body(KeySummaries summaries, int[] blocks, bool leavesOnly, bool scatters) : IParallelBody
     {
-        public int BlockOf(int task) => (int)(((2L * task) + 1) * blocks / (2 * tasks));
-
         public void Invoke(int task)
         {
-            summaries.Block(BlockOf(task), leavesOnly);
-            if (scatter)
+            summaries.Block(blocks[task], leavesOnly);
+            if (scatters)
             {
-                summaries.Scatters(task);
+                summaries.Scatters(blocks[task]);
             }
         }
     }

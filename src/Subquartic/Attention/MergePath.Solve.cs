@@ -14,11 +14,7 @@ internal sealed partial class MergePath
         int first = group * _group, end = Math.Min(first + _group, _wave.Count);
         if (!_workspaces.TryTake(out MergeWorkspace[]? works))
         {
-            works = new MergeWorkspace[MaxGroup];
-            for (int i = 0; i < works.Length; i++)
-            {
-                works[i] = new MergeWorkspace();
-            }
+            works = NewWorkspaces();
         }
 
         for (int i = first; i < end; i++)
@@ -137,7 +133,7 @@ internal sealed partial class MergePath
         work.Price = Cut(work.Cut, work.Target, work.Price);
         int entries = work.Cut.Entries;
         double exact = (double)rows * keys * (width + valueWidth);
-        if ((plan.ListCost * entries * rows * (width + ValueColumns)) + (plan.BuildCost * keys * (width + valueWidth)) > plan.WorthIt * exact)
+        if (ListCost(entries, rows) > plan.WorthIt * exact)
         {
             return false;
         }
@@ -196,8 +192,7 @@ internal sealed partial class MergePath
         {
             Span<float> ratios = work.Ratios(rows);
             ratios.Sort();
-            result[1] = 1 / Math.Max(1e-3, 1.03 * ratios[(int)(PassShare * (rows - 1))]);
-            result[2] = work.Price;
+            (result[1], result[2], result[3]) = (1 / Math.Max(1e-3, 1.03 * ratios[(int)(PassShare * (rows - 1))]), work.Price, work.Entries);
         }
 
         work.Target *= Math.Clamp(0.8 / worst, 0.05, 0.6);
@@ -222,6 +217,7 @@ internal sealed partial class MergePath
     }
 
     /// <summary>Writes the rows whose bound is small enough, keeps the others pending; returns the largest bound over what is allowed.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private double Certify(MergeTile tile, MergeWorkspace work, Matrix output)
     {
         int entries = work.Entries, largest = work.Largest;

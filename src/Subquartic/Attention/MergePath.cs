@@ -48,7 +48,7 @@ namespace Subquartic.Attention;
 /// </remarks>
 internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) : IDisposable
 {
-    private const int Probes = 4, WaveTiles = 16, MaxGroup = 4, MaxAttempts = 3;
+    private const int Probes = 4, SampleTiles = 2, WaveTiles = 16, MaxGroup = 4, MaxAttempts = 3;
 
     private const double U = ExactAttention.UnitRoundoff;
 
@@ -59,6 +59,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     private readonly QueryTiles _tiles = new(kernels);
     private readonly List<MergeTile> _pool = [];
     private readonly List<int> _wave = [];
+    private readonly List<(int Start, int Count)> _samples = [];
     private double[] _results = [];
     private (ScaleSchedule? Maps, int Keys, KeyTree Apart, KeyTree Across)? _trees;
     private FloatBuffer _pilots = new(0);
@@ -72,6 +73,8 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     private double _price;
     private bool _audited;
     private int _group;
+    private int _tileSize;
+    private CertifiedCosts _costs = null!;
 
     private enum Pass
     {
@@ -112,7 +115,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
         int[] probes = ProbeTiles();
         _wave.Clear();
         _wave.AddRange(probes);
-        return RunWave() && RunAll(probes);
+        return RunWave() && Pays(probes.Length) && RunAll(probes);
     }
 
     /// <summary>Reads the head; says whether neighbouring keys are alike enough to go on.</summary>
@@ -128,10 +131,11 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
         }
 
         Work = 0;
-        _tiles.Begin(head, plan.TileOf(head.Queries.Rows, _audited));
+        int[] sizes = plan.TileSizes(head.Queries.Rows, _audited);
+        _tileSize = sizes[0];
 
         // Whether the scales of this head say the same of a place, a few leaves of both trees tell.
-        double length = TypicalLength(), error = LeafError(trees.Apart);
+        double length = TypicalLength(sizes), error = LeafError(trees.Apart);
         if (trees.Across != trees.Apart && LeafError(trees.Across) is var other && other < error)
         {
             error = other;
@@ -141,15 +145,21 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
             _summaries.Begin(head, trees.Apart);
         }
 
+        _price = (float)(100 / allowed);
         if (error > errorLimit * allowed)
         {
             return false;
         }
 
-        _tiles.Build();
+        _costs = plan.Costs.Value;
+        if (!_audited && !Promises(sizes))
+        {
+            return false;
+        }
+
+        _tiles.Build(head, _tileSize);
         _summaries.Build(scatters: !_audited);
         _packed = kernels.Pack(_summaries.Keys, reuse: _packed is { } pack && pack.N == keys && pack.K == width ? pack : Dispose(_packed));
-        _price = (float)(100 / allowed);
         return true;
 
         double LeafError(KeyTree tree)
@@ -202,23 +212,39 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
         }
     }
 
-    /// <summary>The mean over two tiles of max |u|.</summary>
-    private double TypicalLength()
+    /// <summary>Finds a few tiles of each size; returns the mean of max |u| of those of the first.</summary>
+    private double TypicalLength(int[] sizes)
+    {
+        _samples.Clear();
+        _tiles.Begin(_head);
+        for (int size = sizes.Length - 1; size >= 0; size--)
+        {
+            for (int i = 0; i < SampleTiles; i++)
+            {
+                _samples.Add(_tiles.TileAt((int)(((2L * i) + 1) * _head.Queries.Rows / (2 * SampleTiles)), sizes[size]));
+            }
+        }
+
+        double sum = 0;
+        for (int i = 0; i < SampleTiles; i++)
+        {
+            sum += SampleTile(sizes.Length - 1, i).LongestLength / SampleTiles;
+        }
+
+        return sum;
+    }
+
+    /// <summary>One of the tiles of a size, from the largest on.</summary>
+    private MergeTile SampleTile(int size, int i)
     {
         if (_pool.Count == 0)
         {
             _pool.Add(new MergeTile());
         }
 
-        double sum = 0;
-        int rows = _head.Queries.Rows;
-        foreach (int place in (ReadOnlySpan<int>)[rows / 4, rows * 3 / 4])
-        {
-            (int start, int count) = _tiles.TileAt(place);
-            sum += _pool[0].Radius(_head, new ArraySegment<int>(_tiles.Order, start, count)) / 2;
-        }
-
-        return sum;
+        (int start, int count) = _samples[(size * SampleTiles) + i];
+        _pool[0].Radius(_head, new ArraySegment<int>(_tiles.Order, start, count));
+        return _pool[0];
     }
 
     private static PackedMatrix? Dispose(PackedMatrix? pack)

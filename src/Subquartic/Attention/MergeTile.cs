@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using Subquartic.Numerics.Tensors;
 
@@ -88,6 +89,7 @@ internal sealed class MergeTile : IDisposable
         Split(width);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private Span<float> Read(HeadMeasure head, ArraySegment<int> rows)
     {
         Rows = rows;
@@ -186,6 +188,7 @@ internal sealed class MergeTile : IDisposable
         return true;
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Split(int width)
     {
         LongestRest = 0;

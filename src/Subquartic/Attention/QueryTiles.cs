@@ -1,4 +1,5 @@
 using System.Numerics.Tensors;
+using System.Runtime.CompilerServices;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Threading;
 
@@ -14,7 +15,6 @@ internal sealed class QueryTiles(KernelSet kernels)
     private int[] _order = [];
     private float[] _places = [];
     private HeadMeasure _head = null!;
-    private int _tileSize;
 
     /// <summary>Rows of the queries, tile after tile.</summary>
     public int[] Order => _order;
@@ -23,11 +23,9 @@ internal sealed class QueryTiles(KernelSet kernels)
     public IReadOnlyList<(int Start, int Count)> Tiles => _segments;
 
     /// <summary>Takes the queries of a head as one part.</summary>
-    /// <param name="head">The head.</param>
-    /// <param name="tileSize">Most queries of a tile.</param>
-    public void Begin(HeadMeasure head, int tileSize)
+    public void Begin(HeadMeasure head)
     {
-        (_head, _tileSize) = (head, tileSize);
+        _head = head;
         int rows = head.Queries.Rows;
         HeadMeasure.Resize(ref _order, rows);
         HeadMeasure.Resize(ref _places, rows);
@@ -40,36 +38,38 @@ internal sealed class QueryTiles(KernelSet kernels)
         _segments.Add((0, rows));
     }
 
-    /// <summary>The tile that holds a place of <see cref="Order"/>. Only what lies on the way to it is halved; the tiles are the same as those of <see cref="Build"/>.</summary>
-    public (int Start, int Count) TileAt(int place)
+    /// <summary>A part of at most so many queries that holds a place of <see cref="Order"/>: a tile of that size when the size is asked for first, else about what such a tile would be.
+    /// Only what lies on the way to it is halved.</summary>
+    public (int Start, int Count) TileAt(int place, int tileSize)
     {
         while (true)
         {
             int segment = _segments.FindIndex(s => place < s.Start + s.Count);
             (int start, int count) = _segments[segment];
-            int left = LeftCount(count);
+            int left = LeftCount(count, tileSize);
             if (left == count)
             {
                 return (start, count);
             }
 
-            Split(segment);
+            Split(segment, tileSize);
             _segments[segment] = (start, left);
             _segments.Insert(segment + 1, (start + left, count - left));
         }
     }
 
-    /// <summary>Forms all tiles.</summary>
-    public void Build()
+    /// <summary>Forms tiles of at most so many queries.</summary>
+    public void Build(HeadMeasure head, int tileSize)
     {
-        while (_segments.Exists(s => s.Count > _tileSize))
+        Begin(head);
+        while (_segments.Exists(s => s.Count > tileSize))
         {
-            var body = new Body(this);
+            var body = new Body(this, tileSize);
             kernels.Pool.Run(_segments.Count, ref body);
             _next.Clear();
             foreach ((int start, int count) in _segments)
             {
-                int left = LeftCount(count);
+                int left = LeftCount(count, tileSize);
                 _next.Add((start, left));
                 if (left < count)
                 {
@@ -83,16 +83,17 @@ internal sealed class QueryTiles(KernelSet kernels)
     }
 
     /// <summary>Queries of the first half, in whole tiles; all of them when they are one tile.</summary>
-    private int LeftCount(int count)
+    private static int LeftCount(int count, int tileSize)
     {
-        int tiles = (count + _tileSize - 1) / _tileSize;
-        return tiles <= 1 ? count : (tiles / 2) * _tileSize;
+        int tiles = (count + tileSize - 1) / tileSize;
+        return tiles <= 1 ? count : (tiles / 2) * tileSize;
     }
 
-    private void Split(int segment)
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private void Split(int segment, int tileSize)
     {
         (int start, int count) = _segments[segment];
-        int left = LeftCount(count);
+        int left = LeftCount(count, tileSize);
         if (left == count)
         {
             return;
@@ -148,6 +149,7 @@ internal sealed class QueryTiles(KernelSet kernels)
     }
 
     /// <summary>Orders places and rows so that those before the middle are not above those from it on (Hoare's selection).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Select(int low, int high, int middle)
     {
         while (low < high)
@@ -192,8 +194,8 @@ internal sealed class QueryTiles(KernelSet kernels)
 
     private static float Median(float a, float b, float c) => Math.Max(Math.Min(a, b), Math.Min(Math.Max(a, b), c));
 
-    private readonly struct Body(QueryTiles tiles) : IParallelBody
+    private readonly struct Body(QueryTiles tiles, int tileSize) : IParallelBody
     {
-        public void Invoke(int task) => tiles.Split(task);
+        public void Invoke(int task) => tiles.Split(task, tileSize);
     }
 }

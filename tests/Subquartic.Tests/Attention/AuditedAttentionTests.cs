@@ -12,7 +12,7 @@ public sealed class AuditedAttentionTests
 
     private static readonly AuditOptions Few = new() { Rows = 96, Confidence = 0.9 };
 
-    private static readonly CertifiedPlan Eager = new() { LeastPairs = 0, MergePairs = 0, BuildCost = 1, TileSize = 48, Flat = false };
+    private static readonly CertifiedPlan Eager = new() { LeastPairs = 0, MergePairs = 0, Costs = new(new CertifiedCosts { Tile = 1, Entry = 1 }), TileSize = 48, Flat = false };
 
     [Fact]
     public void A_smooth_head_passes_with_less_work_and_says_that_nothing_is_proved()

@@ -11,7 +11,7 @@ public sealed class CertifiedAttentionTests : IDisposable
     private const int Side = 64, Width = 32;
 
     // As for larger maps.
-    private static readonly CertifiedPlan Eager = new() { MergePairs = 0, BuildCost = 1, TileSize = 96 };
+    private static readonly CertifiedPlan Eager = new() { MergePairs = 0, Costs = new(new CertifiedCosts { Tile = 1, Entry = 1, Head = 1 }), TileSize = 96 };
 
     private readonly ScaleSchedule _maps = TokenFieldSampler.Schedule(Side);
     private readonly FloatBuffer _queries = new(Side * Side * Width), _keys = new(TokenFieldSampler.Schedule(Side).Tokens * Width);

@@ -106,8 +106,8 @@ public sealed class CertifiedPropertyTests(ITestOutputHelper log) : IDisposable
         Flat = random.Next(2) == 0,
         LeafSize = random.Next(2, 9),
         TileSize = random.Next(2, 24),
-        ListCost = 0,
-        BuildCost = 0,
+        Costs = new(new CertifiedCosts { List = 0, Tile = 0, Entry = 0, Head = 0 }),
+        HeadWorthIt = double.PositiveInfinity,
         LeafErrorLimit = double.PositiveInfinity,
         FewRows = random.Next(3),
     };

@@ -18,6 +18,8 @@ public sealed class KeyTreeTests
         Assert.Equal(Enumerable.Range(0, keys), tree.Order.Order());
         Assert.Equal(keys, tree.BlockEnds.Sum(end => tree.Count[end - 1]));
         Assert.All(tree.BlockEnds, end => Assert.InRange(tree.Count[end - 1], 1, KeyTree.MaxCount));
+        Assert.All(tree.Coarse, node => Assert.InRange(tree.Count[node], 1, 64));
+        Assert.Equal(Enumerable.Range(0, keys), tree.Coarse.SelectMany(node => Enumerable.Range(tree.Start[node], tree.Count[node])));
         for (int node = 0; node < tree.NodeCount; node++)
         {
             int left = tree.Left[node];
