@@ -215,7 +215,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
             ? _merge.RunAudited(_head, input.Maps, Tolerance, allowed, audit, _rows)
             : _merge.Run(_head, input.Maps, Tolerance, allowed, _rows);
         work += _merge.Work;
-        return went ? null : "keys differ too much from their neighbours";
+        return went ? null : _merge.Refusal;
     }
 
     /// <summary>Computes exactly what is left.</summary>

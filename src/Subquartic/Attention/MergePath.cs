@@ -85,6 +85,9 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     /// <summary>Multiply-adds spent.</summary>
     public double Work { get; private set; }
 
+    /// <summary>Why the last head was given up, if it was.</summary>
+    public string Refusal { get; private set; } = "";
+
     /// <summary>Share of the squared spread that the loss of orthogonality of g1, g2 in float32 may hide.</summary>
     public static double Orthogonality(int width) => 16 * ExactAttention.Gamma(width + 16);
 
@@ -146,6 +149,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
         }
 
         _price = (float)(100 / allowed);
+        Refusal = "keys differ too much from their neighbours";
         if (error > errorLimit * allowed)
         {
             return false;
@@ -154,6 +158,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
         _costs = plan.Costs.Value;
         if (!_audited && !Promises(sizes))
         {
+            Refusal = "merging keys would take as long";
             return false;
         }
 
