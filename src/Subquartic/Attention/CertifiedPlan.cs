@@ -22,7 +22,7 @@ internal sealed record CertifiedPlan
     /// <summary>Queries of a tile that may serve, of so many: multiples of the 48 that the attention kernel takes together at 512 bits. Smaller tiles need shorter lists,
     /// larger ones share the cost of building a list, and have as alike queries where the token map is finer.</summary>
     public int[] TileSizes(int queries, bool audited) =>
-        TileSize is { } given ? [given] : audited ? [192] : queries >= 8192 ? [192, 288, 384] : [96, 144, 192];
+        TileSize is { } given ? [given] : audited ? [192] : queries >= 8192 ? [288, 384] : [96, 144, 192];
 
     /// <summary>What merging costs on this machine; asked for when the first head might be merged.</summary>
     public Lazy<CertifiedCosts> Costs { get; init; } = new(new CertifiedCosts());
