@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 using System.Text.Json.Serialization;
 using Subquartic.Attention;
 using Subquartic.Checkpoints;
@@ -44,8 +45,8 @@ internal sealed record ModelDocument(
     string Path, string? Note, int Depth, int Width, int Heads, int Classes, int ImageHeight, int ImageWidth, string Scales,
     string Attention, string Kernels, int Threads);
 
-/// <summary>How a picture was drawn.</summary>
-internal sealed record SamplingDocument(ulong Seed, float Guidance, int TopK, float TopP, float Temperature, float? FinalTemperature, int Passes, bool Smooth);
+/// <summary>How a picture was drawn; guidance, temperature and passes are a number, or one for each scale.</summary>
+internal sealed record SamplingDocument(ulong Seed, JsonNode Guidance, int TopK, float TopP, JsonNode Temperature, JsonNode Passes, bool Smooth);
 
 /// <summary>A picture that was written.</summary>
 internal sealed record PictureDocument(int Index, int Class, string Name, string File, string? Strip, IReadOnlyList<int> Tokens);

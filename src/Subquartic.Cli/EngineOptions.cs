@@ -173,6 +173,9 @@ internal sealed record LoadedModel(
     string Path, string Name, ImageGenerator Generator, EngineAttention Attention, KernelSet Kernels, string? Note, ClassNames? ClassNames,
     SamplingDefaults Sampling, TimeSpan LoadTime) : IDisposable
 {
+    /// <summary>Number of scales.</summary>
+    public int Scales => Generator.Transformer.Config.Scales.Count;
+
     public void Dispose()
     {
         Generator.Dispose();

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
 using Subquartic.Files;
 using Subquartic.Generation;
 using Subquartic.Imaging;
@@ -32,8 +33,8 @@ internal sealed class SampleFolder
 
         Directory.CreateDirectory(folder);
         var own = new SampleSettings(
-            model.Path, model.Attention.Name, settings.Seed, settings.Guidance, settings.Sampling.TopK, settings.Sampling.TopP, settings.Sampling.Temperature,
-            settings.Sampling.FinalTemperature, settings.Sampling.Passes, settings.Sampling.MoreSmooth, perClass);
+            model.Path, model.Attention.Name, settings.Seed, settings.Guidance.ToJson(), settings.Sampling.TopK, settings.Sampling.TopP, settings.Sampling.Temperature.ToJson(),
+            settings.Sampling.Passes.ToJson(), settings.Sampling.MoreSmooth, perClass);
         string path = Path.Combine(folder, SettingsFile), text = JsonSerializer.Serialize(own, Documents.Default.SampleSettings);
         if (File.Exists(path) && File.ReadAllText(path).TrimEnd() != text)
         {
@@ -89,4 +90,4 @@ internal sealed class SampleFolder
 
 /// <summary>How the pictures of a folder were drawn.</summary>
 internal sealed record SampleSettings(
-    string Model, string Attention, ulong Seed, float Guidance, int TopK, float TopP, float Temperature, float? FinalTemperature, int Passes, bool Smooth, int PerClass);
+    string Model, string Attention, ulong Seed, JsonNode Guidance, int TopK, float TopP, JsonNode Temperature, JsonNode Passes, bool Smooth, int PerClass);

@@ -17,12 +17,12 @@ internal sealed class SamplingFlags
         DefaultValueFactory = _ => 0,
     }.Require(_ => true, "a whole number, 0 or more");
 
-    private readonly Option<float> _guidance = new Option<float>("--guidance", "-g")
+    private readonly Option<ScaleValues> _guidance = new Option<ScaleValues>("--guidance", "-g")
     {
-        Description = "Strength of the classifier-free guidance; 0 turns it off and halves the work. "
+        Description = "Strength of the classifier-free guidance at the last scale, to which it grows, or of each scale, as in 0,0,1,2; 0 turns it off and halves the work. "
             + Otherwise(Reference.Guidance, string.Create(CultureInfo.InvariantCulture, $"the reference's evaluation takes {Protocol.Guidance}")),
         HelpName = "number",
-    }.Require(float.IsFinite, "a finite number");
+    }.Require(values => values.Values.All(float.IsFinite), "a finite number, or one for each scale with commas between");
 
     private readonly Option<int> _topK = new Option<int>("--top-k")
     {
@@ -36,23 +36,19 @@ internal sealed class SamplingFlags
         HelpName = "number",
     }.Require(value => value is >= 0 and <= 1, "a number, 0 to 1");
 
-    private readonly Option<float> _temperature = new Option<float>("--temperature")
+    private readonly Option<ScaleValues> _temperature = new Option<ScaleValues>("--temperature")
     {
-        Description = "Above 1 more varied, below 1 more typical pictures. " + Otherwise(Reference.Temperature),
+        Description = "Above 1 more varied, below 1 more typical pictures; one number, or one for each scale. " + Otherwise(Reference.Temperature),
         HelpName = "number",
-    }.Require(value => value > 0 && float.IsFinite(value), "a number above 0");
+    }.Require(values => values.Values.All(value => value > 0 && float.IsFinite(value)), "a number above 0, or one for each scale with commas between");
 
-    private readonly Option<float> _finalTemperature = new Option<float>("--final-temperature")
+    private readonly Option<ScaleValues> _passes = new Option<ScaleValues>("--passes")
     {
-        Description = "Temperature at the last scale, to which it goes evenly from --temperature at the first. [default: as the model recommends where --temperature is not given, or the same]",
+        Description = "Passes in which the tokens of a map are drawn, each seeing those of the passes before, by a model trained for it; one number, or one for each scale. " + Otherwise(Reference.Passes),
         HelpName = "number",
-    }.Require(value => value > 0 && float.IsFinite(value), "a number above 0");
-
-    private readonly Option<int> _passes = new Option<int>("--passes")
-    {
-        Description = "Passes in which the tokens of a map are drawn, each seeing those of the passes before, by a model trained for it. " + Otherwise(Reference.Passes),
-        HelpName = "number",
-    }.Require(value => value is >= 1 and <= SamplingOptions.MaxPasses, $"a whole number, 1 to {SamplingOptions.MaxPasses}");
+    }.Require(
+        values => values.Values.All(value => value is >= 1 and <= SamplingOptions.MaxPasses && value == (int)value),
+        $"a whole number, 1 to {SamplingOptions.MaxPasses}, or one for each scale with commas between");
 
     private readonly Option<bool> _smooth = new("--smooth")
     {
@@ -63,12 +59,12 @@ internal sealed class SamplingFlags
     {
         verb.Validators.Add(result =>
         {
-            if (result.GetValue(_smooth) && result.GetResult(_passes) is { Implicit: false } && result.GetValue(_passes) > 1)
+            if (result.GetValue(_smooth) && result.GetResult(_passes) is { Implicit: false } && result.GetValue(_passes).Values.Max() > 1)
             {
                 result.AddError("--smooth draws all tokens of a map at once; it does not go with --passes");
             }
         });
-        foreach (Option option in new Option[] { _seed, _guidance, _topK, _topP, _temperature, _finalTemperature, _passes, _smooth })
+        foreach (Option option in new Option[] { _seed, _guidance, _topK, _topP, _temperature, _passes, _smooth })
         {
             verb.Add(option);
         }
@@ -78,8 +74,19 @@ internal sealed class SamplingFlags
     /// <param name="options">The command line.</param>
     /// <param name="labels">What to draw.</param>
     /// <param name="otherwise">For options that were not given.</param>
-    public GenerationRequest Request(ParseResult options, IReadOnlyList<int> labels, SamplingDefaults otherwise)
+    /// <param name="scales">Scales of the model.</param>
+    /// <exception cref="UserException">An option has another number of values.</exception>
+    public GenerationRequest Request(ParseResult options, IReadOnlyList<int> labels, SamplingDefaults otherwise, int scales)
     {
+        foreach (Option<ScaleValues> option in new[] { _guidance, _temperature, _passes })
+        {
+            ScaleValues given = options.GetValue(option);
+            if (!given.IsOne && given.Values.Count != scales)
+            {
+                throw new UserException($"{option.Name} has {given.Values.Count} values; give one, or one for each of the model's {scales} scales", ExitCode.Usage);
+            }
+        }
+
         return new GenerationRequest
         {
             Labels = labels,
@@ -90,16 +97,14 @@ internal sealed class SamplingFlags
                 TopK = Given(_topK, otherwise.TopK),
                 TopP = Given(_topP, otherwise.TopP),
                 Temperature = Given(_temperature, otherwise.Temperature),
-                FinalTemperature = IsGiven(_finalTemperature) ? options.GetValue(_finalTemperature) : IsGiven(_temperature) ? null : otherwise.FinalTemperature,
                 Passes = options.GetValue(_smooth) ? 1 : Given(_passes, otherwise.Passes),
                 MoreSmooth = options.GetValue(_smooth),
             },
         };
 
-        T Given<T>(Option<T> option, T value) => IsGiven(option) ? options.GetValue(option)! : value;
-        bool IsGiven(Option option) => options.GetResult(option) is { Implicit: false };
+        T Given<T>(Option<T> option, T value) => options.GetResult(option) is { Implicit: false } ? options.GetValue(option)! : value;
     }
 
-    private static string Otherwise(float reference, string? more = null) => string.Create(
+    private static string Otherwise(ScaleValues reference, string? more = null) => string.Create(
         CultureInfo.InvariantCulture, $"[default: as the model recommends, or {reference}{(more is null ? "" : $"; {more}")}]");
 }

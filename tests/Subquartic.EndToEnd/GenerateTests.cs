@@ -88,14 +88,13 @@ public sealed class GenerateTests : IDisposable
 
         string json = _program.At("model", "var.json");
         string before = File.Exists(json) ? File.ReadAllText(json).Trim() : "{}";
-        File.WriteAllText(json, before[..^1] + (before == "{}" ? "" : ",") + "\"recommended_sampling\":{\"guidance\":1.5,\"top_k\":3,\"final_temperature\":0.5}}");
+        File.WriteAllText(json, before[..^1] + (before == "{}" ? "" : ",") + "\"recommended_sampling\":{\"guidance\":1.5,\"top_k\":3,\"temperature\":[1,1,1,1,0.5,0.5]}}");
         JsonElement Draw(params string[] arguments) => _program.Succeed(["generate", "--class", "3", "--json", .. arguments]).Json();
         JsonElement drawn = Draw("--model", "model", "--top-k", "5");
         JsonElement settings = drawn.GetProperty("sampling");
         Assert.Equal((1.5, 5), (settings.GetProperty("guidance").GetDouble(), settings.GetProperty("topK").GetInt32()));
-        Assert.Equal(0.5, settings.GetProperty("finalTemperature").GetDouble());
-        Assert.Equal(JsonValueKind.Null, Draw("--model", "model", "--temperature", "0.9").GetProperty("sampling").GetProperty("finalTemperature").ValueKind);
-        JsonElement same = Draw("--model", CommandLineProcess.TinyModel, "--guidance", "1.5", "--top-k", "5", "--final-temperature", "0.5");
+        Assert.Equal("[1,1,1,1,0.5,0.5]", settings.GetProperty("temperature").GetRawText());
+        JsonElement same = Draw("--model", CommandLineProcess.TinyModel, "--guidance", "1.5", "--top-k", "5", "--temperature", "1,1,1,1,0.5,0.5");
         Assert.Equal($"{same.GetProperty("pictures")[0].GetProperty("tokens")}", $"{drawn.GetProperty("pictures")[0].GetProperty("tokens")}");
     }
 

@@ -79,7 +79,7 @@ internal sealed class AnalyzeVerb : Verb
 
         KernelSet kernels = _engine.CreateKernels(options);
         using ModelFiles files = _engine.Open(options, terminal);
-        GenerationRequest request = _sampling.Request(options, Labels(options, files), files.Sampling);
+        GenerationRequest request = _sampling.Request(options, Labels(options, files), files.Sampling, files.VarConfig.Scales.Count);
         ModelAnalysis? analysis = null;
         await WorkProgress.RunAsync(terminal, report => Task.Run(
             () => analysis = ModelAnalyzer.Analyze(

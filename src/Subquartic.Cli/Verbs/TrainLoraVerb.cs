@@ -112,7 +112,7 @@ internal sealed class TrainLoraVerb : TrainVerb
         (int firstScales, int fullEvery) = FirstScales(options, config.Scales);
         var trainer = new VarTrainer(
             network, autoencoder, data, common, kernels, options.GetValue(_classDropout), firstScales: firstScales, fullEvery: fullEvery,
-            passes: files.Sampling.Passes);
+            passes: (int)files.Sampling.Passes.Values.Max());
         var description = new JsonObject
         {
             ["model"] = model,

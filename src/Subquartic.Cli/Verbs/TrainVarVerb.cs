@@ -143,8 +143,8 @@ internal sealed class TrainVarVerb : TrainVerb
         config = stored ?? config with { Classes = data.Classes.Count };
         TrainingOptions common = CommonOptions(options) with { Muon = options.GetValue(_optimizer) == MuonName ? new MuonOptions() : null };
         int given = options.GetValue(_passes);
-        int passes = given > 0 ? given : file is null ? SamplingDefaults.Reference.Passes
-            : (ConfigFile.FindBeside(file.Path)?.Sampling ?? SamplingDefaults.Reference).Passes;
+        SamplingDefaults drawn = (file is null ? null : ConfigFile.FindBeside(file.Path)?.Sampling) ?? SamplingDefaults.Reference;
+        int passes = given > 0 ? given : (int)drawn.Passes.Values.Max();
         var network = new VarNetwork(config, common.Seed, from, options.GetValue(_maxScale));
         VqVae autoencoder = VqVae.Load(vae, vaeConfig, scales, kernels, withEncoder: true);
         var trainer = new VarTrainer(

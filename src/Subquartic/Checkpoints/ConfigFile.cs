@@ -69,7 +69,7 @@ public sealed class ConfigFile
     }
 
     /// <summary>How the model's author recommends to draw (<c>recommended_sampling</c>, an object with any of <c>guidance</c>, <c>top_k</c>, <c>top_p</c>,
-    /// <c>temperature</c>, <c>final_temperature</c> and <c>passes</c>); what is not stated is the reference's.</summary>
+    /// <c>temperature</c> and <c>passes</c>, of which all but <c>top_k</c> and <c>top_p</c> may be arrays of a number for each scale); what is not stated is the reference's.</summary>
     /// <exception cref="CheckpointException">It is no such object, or a value is out of its range.</exception>
     public SamplingDefaults Sampling
     {
@@ -80,7 +80,7 @@ public sealed class ConfigFile
                 return SamplingDefaults.Reference;
             }
 
-            string[] names = ["guidance", "top_k", "top_p", "temperature", "final_temperature", "passes"];
+            string[] names = ["guidance", "top_k", "top_p", "temperature", "passes"];
             if (stated.ValueKind != JsonValueKind.Object || stated.EnumerateObject().Any(entry => !names.Contains(entry.Name)))
             {
                 throw new CheckpointException(Path, "recommended_sampling", $"expected an object with any of {string.Join(", ", names)}");
@@ -88,23 +88,27 @@ public sealed class ConfigFile
 
             SamplingDefaults reference = SamplingDefaults.Reference;
             float topK = Value("top_k", reference.TopK, value => value is >= 0 and <= 1 << 20 && value == (int)value, "a whole number from 0");
-            float passes = Value(
-                "passes", reference.Passes, value => value is >= 1 and <= SamplingOptions.MaxPasses && value == (int)value, $"a whole number from 1 to {SamplingOptions.MaxPasses}");
             return new SamplingDefaults
             {
-                Guidance = Value("guidance", reference.Guidance, value => Math.Abs(value) <= 1000, "a number from -1000 to 1000"),
+                Guidance = Values("guidance", reference.Guidance, value => Math.Abs(value) <= 1000, "a number from -1000 to 1000"),
                 TopK = (int)topK,
                 TopP = Value("top_p", reference.TopP, value => value is >= 0 and <= 1, "a number from 0 to 1"),
-                Temperature = Temperature("temperature", reference.Temperature),
-                FinalTemperature = stated.TryGetProperty("final_temperature", out _) ? Temperature("final_temperature", 0) : reference.FinalTemperature,
-                Passes = (int)passes,
+                Temperature = Values("temperature", reference.Temperature, value => value is > 0 and <= 1000, "a number above 0, at most 1000"),
+                Passes = Values(
+                    "passes", reference.Passes, value => value is >= 1 and <= SamplingOptions.MaxPasses && value == (int)value, $"a whole number from 1 to {SamplingOptions.MaxPasses}"),
             };
 
-            float Temperature(string name, float otherwise) => Value(name, otherwise, value => value is > 0 and <= 1000, "a number above 0, at most 1000");
-
             float Value(string name, float otherwise, Func<float, bool> rule, string words) =>
+                stated.TryGetProperty(name, out JsonElement value) ? Number(name, value, rule, words) : otherwise;
+
+            ScaleValues Values(string name, ScaleValues otherwise, Func<float, bool> rule, string words) =>
                 !stated.TryGetProperty(name, out JsonElement value) ? otherwise
-                : value.ValueKind == JsonValueKind.Number && value.TryGetSingle(out float number) && rule(number) ? number
+                : value.ValueKind == JsonValueKind.Array && value.GetArrayLength() is >= 1 and <= 1024
+                    ? new ScaleValues([.. value.EnumerateArray().Select(one => Number(name, one, rule, words))])
+                : Number(name, value, rule, words);
+
+            float Number(string name, JsonElement value, Func<float, bool> rule, string words) =>
+                value.ValueKind == JsonValueKind.Number && value.TryGetSingle(out float number) && rule(number) ? number
                 : throw new CheckpointException(Path, $"recommended_sampling.{name}", $"{value.GetRawText()}, expected {words}");
         }
     }

@@ -28,6 +28,14 @@ public sealed class ModelFiles : IDisposable
             throw new CheckpointException(besideVar!.Path, "class_names", $"{names.Count} names for {VarConfig.Classes} classes");
         }
 
+        foreach ((string name, ScaleValues values) in new[] { ("guidance", Sampling.Guidance), ("temperature", Sampling.Temperature), ("passes", Sampling.Passes) })
+        {
+            if (!values.IsOne && values.Values.Count != VarConfig.Scales.Count)
+            {
+                throw new CheckpointException(besideVar!.Path, $"recommended_sampling.{name}", $"{values.Values.Count} values for {VarConfig.Scales.Count} scales");
+            }
+        }
+
         Require(VarConfig.Vocabulary == VqVaeConfig.Vocabulary, "codebook size", VarConfig.Vocabulary, VqVaeConfig.Vocabulary);
         Require(VarConfig.CodeChannels == VqVaeConfig.CodeChannels, "code channels", VarConfig.CodeChannels, VqVaeConfig.CodeChannels);
         int phis = VqVaeConfig.SharedPhi == 0 ? vqVae.CountModules("quantize.quant_resi") : VarConfig.Scales.Count;

@@ -89,7 +89,7 @@ internal sealed class GenerationBatch : IDisposable
         GenerationRequest request, int first, int[][] drawn, StageClock clock, Action<ScaleResult>? onScale, CancellationToken cancellation)
     {
         int count = drawn.Length;
-        bool guided = request.Guidance != 0;
+        bool guided = request.IsGuided;
         int[] labels = [.. request.Labels.Skip(first).Take(count)];
         int channels = _transformer.Config.CodeChannels;
         FeatureMap featureMap = _featureMap.FeatureMap(count, _scales.Last.Height, _scales.Last.Width, channels);
@@ -185,7 +185,7 @@ internal sealed class GenerationBatch : IDisposable
     }
 
     /// <summary>The pass of each token of a scale. The first scale has no input that could show tokens to a second pass.</summary>
-    private int[] Order(GenerationRequest request, int scale) => _scales[scale].PassesOf(scale == 0 ? 1 : request.Sampling.Passes);
+    private int[] Order(GenerationRequest request, int scale) => _scales[scale].PassesOf(scale == 0 ? 1 : (int)request.Sampling.Passes[scale]);
 
     /// <summary>Takes the tokens whose turn it was, or those given in their place, and shows them to the passes that follow.</summary>
     private void Take(GenerationRequest request, int scale, int first, int count, int[] order, int pass, FeatureMap input)

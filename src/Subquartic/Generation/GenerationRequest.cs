@@ -14,9 +14,12 @@ public sealed record GenerationRequest
     /// <summary>Index of the first image: with n, the images are those a request from 0 would give from place n on.</summary>
     public int FirstIndex { get; init; }
 
-    /// <summary>Strength of the classifier-free guidance at the last scale; it grows from 0 at the first one. 0 turns it off and halves
-    /// the work.</summary>
-    public float Guidance { get; init; } = SamplingDefaults.Reference.Guidance;
+    /// <summary>Strength of the classifier-free guidance: one number is that at the last scale, to which it grows from 0 at the first one; several are those of each scale. 0 turns
+    /// it off and halves the work.</summary>
+    public ScaleValues Guidance { get; init; } = SamplingDefaults.Reference.Guidance;
+
+    /// <summary>Whether any scale is guided.</summary>
+    internal bool IsGuided => !Guidance.All(value => value == 0);
 
     /// <summary>How tokens are drawn.</summary>
     public SamplingOptions Sampling { get; init; } = new();

@@ -266,7 +266,7 @@ public sealed class ImageGenerator : IDisposable
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
             int total = request.Labels.Count;
-            int rowsPerImage = request.Guidance == 0 ? 1 : 2;
+            int rowsPerImage = request.IsGuided ? 2 : 1;
             long affordable = _batchBytes / (rowsPerImage * VarRun.BytesPerRow(Transformer.Config));
             int perBatch = (int)Math.Clamp(affordable, 1, Math.Min(total, _maxBatch));
             GenerationBatch batch = Reserve(perBatch, perBatch * rowsPerImage);
@@ -297,15 +297,12 @@ public sealed class ImageGenerator : IDisposable
     {
         ArgumentNullException.ThrowIfNull(request);
         ArgumentOutOfRangeException.ThrowIfNegative(request.FirstIndex);
-        request.Sampling.Validate();
+        int scales = Transformer.Config.Scales.Count;
+        request.Sampling.Validate(scales);
+        request.Guidance.Require("guidance", scales, float.IsFinite, "finite");
         if (request.Labels.Count == 0)
         {
             throw new ArgumentException("A request needs at least one label.", nameof(request));
-        }
-
-        if (!float.IsFinite(request.Guidance))
-        {
-            throw new ArgumentException($"The guidance is {request.Guidance}; it must be finite.", nameof(request));
         }
 
         int classes = Transformer.Config.Classes;

@@ -10,7 +10,7 @@ public sealed record SamplingDefaults
     public static SamplingDefaults Protocol { get; } = new() { Guidance = 1.5f, TopP = 0.96f };
 
     /// <summary>Strength of the guidance, as in <see cref="GenerationRequest.Guidance"/>.</summary>
-    public float Guidance { get; init; } = 4;
+    public ScaleValues Guidance { get; init; } = 4;
 
     /// <summary>As in <see cref="SamplingOptions.TopK"/>.</summary>
     public int TopK { get; init; } = 900;
@@ -19,13 +19,10 @@ public sealed record SamplingDefaults
     public float TopP { get; init; } = 0.95f;
 
     /// <summary>As in <see cref="SamplingOptions.Temperature"/>.</summary>
-    public float Temperature { get; init; } = 1;
-
-    /// <summary>As in <see cref="SamplingOptions.FinalTemperature"/>.</summary>
-    public float? FinalTemperature { get; init; }
+    public ScaleValues Temperature { get; init; } = 1;
 
     /// <summary>As in <see cref="SamplingOptions.Passes"/>.</summary>
-    public int Passes { get; init; } = 1;
+    public ScaleValues Passes { get; init; } = 1;
 
     /// <summary>A request with these settings.</summary>
     /// <param name="labels">The class of each image.</param>
@@ -34,6 +31,6 @@ public sealed record SamplingDefaults
     {
         Labels = labels,
         Guidance = Guidance,
-        Sampling = new SamplingOptions { TopK = TopK, TopP = TopP, Temperature = Temperature, FinalTemperature = FinalTemperature, Passes = Passes },
+        Sampling = new SamplingOptions { TopK = TopK, TopP = TopP, Temperature = Temperature, Passes = Passes },
     };
 }

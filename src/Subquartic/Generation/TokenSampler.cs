@@ -36,8 +36,8 @@ internal readonly record struct SamplingStep
     /// <summary>Rows of <see cref="RecordedNoise"/> from one image to the next.</summary>
     public int RecordedPerImage { get; init; }
 
-    /// <summary>Strength of the guidance at a scale, growing from 0 to <paramref name="strength"/> (VAR models/var.py: cfg * s / (S - 1)).</summary>
-    public static float GuidanceAt(float strength, int scale, int scales) => strength * ProgressAt(scale, scales);
+    /// <summary>Strength of the guidance at a scale: one number grows from 0 to it (VAR models/var.py: cfg * s / (S - 1)), several are taken as they are.</summary>
+    public static float GuidanceAt(ScaleValues strength, int scale, int scales) => strength.IsOne ? strength[scale] * ProgressAt(scale, scales) : strength[scale];
 
     /// <summary>s / (S - 1); 0 where there is one scale only.</summary>
     public static float ProgressAt(int scale, int scales) => scales == 1 ? 0 : (float)scale / (scales - 1);
@@ -164,7 +164,7 @@ internal static class TokenSampler
                 Guide(row, unconditional.Row(task), step.Guidance);
             }
 
-            TensorPrimitives.Divide(row, options.TemperatureAt(step.Progress), row);
+            TensorPrimitives.Divide(row, options.Temperature[step.Scale], row);
             float largest = TensorPrimitives.Max<float>(row);
             if (!float.IsFinite(largest))
             {

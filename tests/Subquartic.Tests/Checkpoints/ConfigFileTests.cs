@@ -89,14 +89,14 @@ public sealed class ConfigFileTests : CheckpointFiles
     [Fact]
     public void Recommended_sampling_takes_the_place_of_the_references_field_by_field()
     {
-        Write("""{"recommended_sampling":{"guidance":1.5,"top_k":0,"temperature":0.75,"final_temperature":0.5,"passes":4}}"""u8.ToArray(), "a.json");
+        Write("""{"recommended_sampling":{"guidance":1.5,"top_k":0,"temperature":[0.75,0.5],"passes":4}}"""u8.ToArray(), "a.json");
         Assert.Equal(
-            new SamplingDefaults { Guidance = 1.5f, TopK = 0, Temperature = 0.75f, FinalTemperature = 0.5f, Passes = 4 }, ConfigFile.Load(Path.Combine(Folder, "a.json")).Sampling);
+            new SamplingDefaults { Guidance = 1.5f, TopK = 0, Temperature = new ScaleValues(0.75f, 0.5f), Passes = 4 }, ConfigFile.Load(Path.Combine(Folder, "a.json")).Sampling);
         Assert.Equal(SamplingDefaults.Reference, ConfigFile.Load(Write("{}"u8.ToArray(), "b.json")).Sampling);
-        GenerationRequest request = new SamplingDefaults { Guidance = 1, TopK = 2, TopP = 0.5f, Temperature = 3, FinalTemperature = 4, Passes = 2 }.Request([7]);
+        GenerationRequest request = new SamplingDefaults { Guidance = 1, TopK = 2, TopP = 0.5f, Temperature = 3, Passes = new ScaleValues(1, 2) }.Request([7]);
         Assert.Equal(
-            (1, 2, 0.5f, 3, 4f, 2),
-            (request.Guidance, request.Sampling.TopK, request.Sampling.TopP, request.Sampling.Temperature, request.Sampling.FinalTemperature, request.Sampling.Passes));
+            ("1", 2, 0.5f, "3", "1,2"),
+            ($"{request.Guidance}", request.Sampling.TopK, request.Sampling.TopP, $"{request.Sampling.Temperature}", $"{request.Sampling.Passes}"));
     }
 
     [Theory]
@@ -107,7 +107,8 @@ public sealed class ConfigFileTests : CheckpointFiles
     [InlineData("""{"recommended_sampling":{"top_k":1.5}}""", "recommended_sampling.top_k", "a whole number")]
     [InlineData("""{"recommended_sampling":{"top_k":-1}}""", "recommended_sampling.top_k", "a whole number")]
     [InlineData("""{"recommended_sampling":{"top_p":1.1}}""", "recommended_sampling.top_p", "from 0 to 1")]
-    [InlineData("""{"recommended_sampling":{"final_temperature":-1}}""", "recommended_sampling.final_temperature", "above 0")]
+    [InlineData("""{"recommended_sampling":{"temperature":[1,-1]}}""", "recommended_sampling.temperature", "above 0")]
+    [InlineData("""{"recommended_sampling":{"guidance":[]}}""", "recommended_sampling.guidance", "a number")]
     [InlineData("""{"recommended_sampling":{"passes":0}}""", "recommended_sampling.passes", "from 1 to 16")]
     [InlineData("""{"recommended_sampling":{"passes":17}}""", "recommended_sampling.passes", "from 1 to 16")]
     [InlineData("""{"recommended_sampling":{"passes":2.5}}""", "recommended_sampling.passes", "a whole number")]

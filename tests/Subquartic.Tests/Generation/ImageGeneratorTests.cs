@@ -242,7 +242,7 @@ public sealed class ImageGeneratorTests : IDisposable
     {
         Assert.Throws<ArgumentException>(() => _generator.Generate(Request with { Labels = [] }));
         Assert.Throws<ArgumentException>(() => _generator.Generate(Request with { Labels = [5] }));
-        Assert.Throws<ArgumentException>(() => _generator.Generate(Request with { Guidance = float.NaN }));
+        Assert.Throws<ArgumentOutOfRangeException>(() => _generator.Generate(Request with { Guidance = float.NaN }));
         Assert.Throws<ArgumentOutOfRangeException>(() => _generator.Generate(Request with { FirstIndex = -1 }));
     }
 

@@ -42,13 +42,28 @@ public sealed class TokenSamplerTests
     }
 
     [Fact]
-    public void Temperature_goes_evenly_from_the_first_scale_to_the_last()
+    public void Settings_may_differ_from_scale_to_scale()
     {
-        SamplingOptions falling = Plain with { Temperature = 2, FinalTemperature = 0.5f };
-        Assert.Equal(Draw(500, Plain with { Temperature = 2 }), Draw(500, falling, progress: 0));
-        Assert.Equal(Draw(500, Plain with { Temperature = 1.25f }), Draw(500, falling, progress: 0.5f));
-        Assert.Equal(Draw(500, Plain with { Temperature = 0.5f }), Draw(500, falling, progress: 1));
-        Assert.Equal(Draw(500, Plain), Draw(500, Plain, progress: 1));
+        SamplingOptions falling = Plain with { Temperature = new ScaleValues(2, 0.5f) };
+        Assert.Equal(Draw(500, Plain with { Temperature = 2 }), Draw(500, falling));
+        Assert.Equal(Draw(500, Plain with { Temperature = 0.5f }, scale: 1), Draw(500, falling, scale: 1));
+        Assert.Equal([0, 2, 4], Enumerable.Range(0, 3).Select(scale => SamplingStep.GuidanceAt(4, scale, 3)));
+        Assert.Equal([1, 0, 4], Enumerable.Range(0, 3).Select(scale => SamplingStep.GuidanceAt(new ScaleValues(1, 0, 4), scale, 3)));
+    }
+
+    [Fact]
+    public void Settings_of_scales_are_read_written_and_compared()
+    {
+        Assert.True(ScaleValues.TryParse("1,0.5,2", System.Globalization.CultureInfo.InvariantCulture, out ScaleValues values));
+        Assert.Equal("1,0.5,2", values.ToString());
+        Assert.Equal("[1,0.5,2]", values.ToJson().ToJsonString());
+        Assert.Equal(new ScaleValues(1, 0.5f, 2), values);
+        Assert.NotEqual(new ScaleValues(1, 0.5f, 3), values);
+        Assert.Equal("4", new ScaleValues(4).ToJson().ToJsonString());
+        Assert.False(ScaleValues.TryParse("1,,2", null, out _));
+        Assert.False(ScaleValues.TryParse("", null, out _));
+        Assert.Throws<ArgumentException>(() => new ScaleValues(Array.Empty<float>()));
+        Assert.Equal(0, default(ScaleValues)[3]);
     }
 
     [Fact]
@@ -113,11 +128,12 @@ public sealed class TokenSamplerTests
     [Fact]
     public void Options_outside_their_range_are_refused()
     {
-        Assert.Throws<ArgumentOutOfRangeException>((Plain with { Temperature = 0 }).Validate);
-        Assert.Throws<ArgumentOutOfRangeException>((Plain with { Temperature = float.NaN }).Validate);
-        Assert.Throws<ArgumentOutOfRangeException>((Plain with { FinalTemperature = 0 }).Validate);
-        Assert.Throws<ArgumentOutOfRangeException>((Plain with { TopK = -1 }).Validate);
-        Assert.Throws<ArgumentOutOfRangeException>((Plain with { TopP = 1.5f }).Validate);
+        Assert.Throws<ArgumentOutOfRangeException>(() => (Plain with { Temperature = 0 }).Validate(3));
+        Assert.Throws<ArgumentOutOfRangeException>(() => (Plain with { Temperature = float.NaN }).Validate(3));
+        Assert.Throws<ArgumentOutOfRangeException>(() => (Plain with { Temperature = new ScaleValues(1, 0, 1) }).Validate(3));
+        Assert.Contains("3 scales", Assert.Throws<ArgumentException>(() => (Plain with { Passes = new ScaleValues(1, 1) }).Validate(3)).Message, StringComparison.Ordinal);
+        Assert.Throws<ArgumentOutOfRangeException>(() => (Plain with { TopK = -1 }).Validate(3));
+        Assert.Throws<ArgumentOutOfRangeException>(() => (Plain with { TopP = 1.5f }).Validate(3));
     }
 
     private static Matrix Fill(FloatBuffer buffer, int rows)
@@ -134,11 +150,11 @@ public sealed class TokenSamplerTests
         return logits;
     }
 
-    private static int[] Draw(int count, SamplingOptions options, int tokensPerImage = 1000, int firstImage = 0, ulong seed = 1, int scale = 0, float progress = 0)
+    private static int[] Draw(int count, SamplingOptions options, int tokensPerImage = 1000, int firstImage = 0, ulong seed = 1, int scale = 0)
     {
         using var buffer = new FloatBuffer((long)count * Probabilities.Length);
         var tokens = new int[count];
-        var step = new SamplingStep { Scale = scale, Tokens = tokensPerImage, Seed = seed, FirstImage = firstImage, Progress = progress };
+        var step = new SamplingStep { Scale = scale, Tokens = tokensPerImage, Seed = seed, FirstImage = firstImage };
         TokenSampler.Sample(Kernels, Fill(buffer, count), default, options, step, tokens);
         return tokens;
     }

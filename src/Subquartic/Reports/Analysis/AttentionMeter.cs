@@ -1,4 +1,5 @@
 using Subquartic.Attention;
+using Subquartic.Generation;
 using Subquartic.Models;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
@@ -28,12 +29,12 @@ internal sealed class AttentionMeter
     /// <param name="passes">In how many passes a map is drawn.</param>
     /// <param name="kernels">What measures.</param>
     public AttentionMeter(
-        VarConfig config, int decoderBlocks, IReadOnlyList<IReadOnlyList<float>?> scoreBounds, EnlargedMeter enlarged, int passes, KernelSet kernels)
+        VarConfig config, int decoderBlocks, IReadOnlyList<IReadOnlyList<float>?> scoreBounds, EnlargedMeter enlarged, ScaleValues passes, KernelSet kernels)
     {
         (_scoreBounds, _enlarged) = (scoreBounds, enlarged);
         _kernels = kernels;
         _config = config;
-        _scaleOfPass = [.. Enumerable.Range(0, config.Scales.Count).SelectMany(k => Enumerable.Repeat(k, config.Scales[k].PassesOf(k == 0 ? 1 : passes).Max() + 1))];
+        _scaleOfPass = [.. Enumerable.Range(0, config.Scales.Count).SelectMany(k => Enumerable.Repeat(k, config.Scales[k].PassesOf(k == 0 ? 1 : (int)passes[k]).Max() + 1))];
         int heads = config.Depth * config.Heads;
         Heads = [.. Enumerable.Range(0, config.Scales.Count * heads).Select(_ => new HeadMeter())];
         Decoder = [.. Enumerable.Range(0, decoderBlocks).Select(_ => new HeadMeter())];

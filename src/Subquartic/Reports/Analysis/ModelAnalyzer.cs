@@ -128,7 +128,7 @@ public sealed class ModelAnalyzer : IDisposable
             new AnalyzedModel(
                 name, files.Note, _config.Depth, heads, _config.HeadWidth, _config.AttentionL2Norm, _config.Scales.ToString(), side,
                 _config.Scales.Tokens, NominalCriterion.EntryLimit(side), NominalCriterion.ScoreLimit(side)),
-            new AnalyzedRun(_request.Labels.Count, [.. _request.Labels.Distinct().Select(ClassName)], _request.Seed, _request.Guidance, _tolerance),
+            new AnalyzedRun(_request.Labels.Count, [.. _request.Labels.Distinct().Select(ClassName)], _request.Seed, _request.Guidance.Values[^1], _tolerance),
             measured,
             [.. _meter.Decoder.Select((meter, i) => Head(meter, i, 0, _config.Scales.Count - 1, null, side))],
             [.. Enumerable.Range(0, _config.Depth + _meter.Decoder.Length).Select(layer => new LayerHistogram(
