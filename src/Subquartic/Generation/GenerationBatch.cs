@@ -23,6 +23,7 @@ internal sealed class GenerationBatch : IDisposable
     private readonly int[] _tokens;
     private readonly int[] _pass;
     private readonly bool[] _known;
+    private int[][] _orders = [];
     private readonly PackedMatrix _codebook;
 
     /// <summary>Reserves the memory.</summary>
@@ -100,6 +101,8 @@ internal sealed class GenerationBatch : IDisposable
             drawn[i] = new int[_scales.Tokens];
         }
 
+        // The first scale has no input that could show tokens to a second pass.
+        _orders = [.. _scales.Sizes.Select((size, k) => size.PassesOf(k == 0 ? 1 : (int)request.Sampling.Passes[k]))];
         clock.Resume();
         _run.Begin(labels, guided);
         for (int scale = 0; scale < _scales.Count; scale++)
@@ -108,8 +111,8 @@ internal sealed class GenerationBatch : IDisposable
             int rows = count * size.Tokens;
             _known.AsSpan().Clear();
             Matrix conditional = default;
-            int[] order = Order(request, scale);
-            for (int pass = 0; pass <= order.Max(); pass++)
+            int passes = Passes(scale);
+            for (int pass = 0; pass < passes; pass++)
             {
                 Matrix logits = pass == 0
                     ? _run.Step(scale == 0 ? default : input.Pixels(), cancellation)
@@ -119,7 +122,7 @@ internal sealed class GenerationBatch : IDisposable
                 TokenSampler.Sample(
                     _transformer.Kernels, conditional, guided ? logits.SliceRows(rows, rows) : default, request.Sampling,
                     Step(request, first, scale), _pass);
-                Take(request, scale, first, count, order, pass, input);
+                Take(request, scale, first, count, pass, pass + 1 < passes ? input : default);
                 clock.Sampling();
             }
 
@@ -184,18 +187,17 @@ internal sealed class GenerationBatch : IDisposable
         };
     }
 
-    /// <summary>The pass of each token of a scale. The first scale has no input that could show tokens to a second pass.</summary>
-    private int[] Order(GenerationRequest request, int scale) => _scales[scale].PassesOf(scale == 0 ? 1 : (int)request.Sampling.Passes[scale]);
+    private int Passes(int scale) => _orders[scale].Max() + 1;
 
-    /// <summary>Takes the tokens whose turn it was, or those given in their place, and shows them to the passes that follow.</summary>
-    private void Take(GenerationRequest request, int scale, int first, int count, int[] order, int pass, FeatureMap input)
+    /// <summary>Takes the tokens whose turn it was, or those given in their place, and shows them to the next pass by its input, if there is one.</summary>
+    private void Take(GenerationRequest request, int scale, int first, int count, int pass, FeatureMap input)
     {
         TokenMapSize size = _scales[scale];
         int start = _scales.Start(scale);
         for (int i = 0; i < count * size.Tokens; i++)
         {
             (int image, int place) = Math.DivRem(i, size.Tokens);
-            if (order[place] != pass)
+            if (_orders[scale][place] != pass)
             {
                 continue;
             }
@@ -203,7 +205,7 @@ internal sealed class GenerationBatch : IDisposable
             int position = start + place;
             _tokens[i] = request.Kept is { } kept && kept.Keep[position] ? kept.Of(first + image)[position] : _pass[i];
             _known[place] = true;
-            if (pass < order.Max())
+            if (input.Buffer is not null)
             {
                 Span<float> features = input.Pixels().Row(i);
                 TensorPrimitives.Add(features, _autoencoder.Quantizer.Codebook.Row(_tokens[i]), features);
@@ -275,7 +277,7 @@ internal sealed class GenerationBatch : IDisposable
         long done = scale + 1 == _scales.Count ? decoder : 0;
         for (int k = 0; k < _scales.Count; k++)
         {
-            long flops = _transformer.Config.Flops(k, 1) * (_run.Rows / count) * (Order(request, k).Max() + 1);
+            long flops = _transformer.Config.Flops(k, 1) * (_run.Rows / count) * Passes(k);
             perImage += flops;
             done += k <= scale ? flops : 0;
         }
