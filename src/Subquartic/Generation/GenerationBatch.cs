@@ -101,8 +101,7 @@ internal sealed class GenerationBatch : IDisposable
             drawn[i] = new int[_scales.Tokens];
         }
 
-        // The first scale has no input that could show tokens to a second pass.
-        _orders = [.. _scales.Sizes.Select((size, k) => size.PassesOf(k == 0 ? 1 : (int)request.Sampling.Passes[k]))];
+        _orders = _scales.PassesOf(request.Sampling.Passes);
         clock.Resume();
         _run.Begin(labels, guided);
         for (int scale = 0; scale < _scales.Count; scale++)

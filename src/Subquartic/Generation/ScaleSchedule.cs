@@ -95,6 +95,10 @@ public sealed class ScaleSchedule
     /// <exception cref="ArgumentException">See the constructor.</exception>
     public static ScaleSchedule Square(params IReadOnlyList<int> sides) => new([.. sides.Select(side => new TokenMapSize(side, side))]);
 
+    /// <summary>The pass of each token of each scale (<see cref="TokenMapSize.PassesOf"/>). The first scale has one: it takes no input that could show tokens to a second.</summary>
+    /// <param name="passes">Passes of the scales.</param>
+    internal int[][] PassesOf(ScaleValues passes) => [.. _sizes.Select((size, k) => size.PassesOf(k == 0 ? 1 : (int)passes[k]))];
+
     /// <summary>Tokens before a scale, L_(k-1): where it starts in a sequence of all scales.</summary>
     /// <param name="scale">Index of the scale, 0 to K; K gives all tokens.</param>
     /// <returns>The number of tokens.</returns>

@@ -34,7 +34,7 @@ internal sealed class AttentionMeter
         (_scoreBounds, _enlarged) = (scoreBounds, enlarged);
         _kernels = kernels;
         _config = config;
-        _scaleOfPass = [.. Enumerable.Range(0, config.Scales.Count).SelectMany(k => Enumerable.Repeat(k, config.Scales[k].PassesOf(k == 0 ? 1 : (int)passes[k]).Max() + 1))];
+        _scaleOfPass = [.. config.Scales.PassesOf(passes).SelectMany((order, k) => Enumerable.Repeat(k, order.Max() + 1))];
         int heads = config.Depth * config.Heads;
         Heads = [.. Enumerable.Range(0, config.Scales.Count * heads).Select(_ => new HeadMeter())];
         Decoder = [.. Enumerable.Range(0, decoderBlocks).Select(_ => new HeadMeter())];
