@@ -66,6 +66,13 @@ public sealed class TrainTests : IDisposable
         Train("train var --vae tokenizer/vae.safetensors --from model/var.safetensors --out tuned --batch 2 --steps 1 --samples 1");
         const string other = "train var --vae tokenizer/vae.safetensors --out other";
 
+        // Blocks can be added.
+        Train("train var --vae tokenizer/vae.safetensors --from model/var.safetensors --depth 3 --out deeper --batch 2 --steps 1 --samples 1");
+        using (var files = ModelFiles.Open(_program.At("deeper")))
+        {
+            Assert.Equal(3, files.VarConfig.Depth);
+        }
+
         // A model trained for several passes says so, to drawing and to the training after it.
         Train("train var --vae tokenizer/vae.safetensors --from model/var.safetensors --out passes --passes 4 --batch 2 --steps 1 --samples 1");
         Train("train var --vae tokenizer/vae.safetensors --from passes/var.safetensors --out after --batch 2 --steps 1 --samples 1");
@@ -80,7 +87,7 @@ public sealed class TrainTests : IDisposable
         }
 
         Refuses(2, $"{other} --width 12 --heads 2 --rope", "--rope", "width 6");
-        Refuses(2, $"{other} --from model/var.safetensors --depth 3", "--depth is 3", "has 2");
+        Refuses(2, $"{other} --from model/var.safetensors --depth 1", "--depth is 1", "has 2");
         Refuses(2, $"{other} --first-scales 4 --from model/var.safetensors", "--first-scales is 4", "there are 3 scales");
         Refuses(2, $"{other} --scales 1,4", "--scales are 1 4", "trained with 1 2 4");
         Refuses(2, $"{other} --size 32", "--size is 32", "16 x 16");

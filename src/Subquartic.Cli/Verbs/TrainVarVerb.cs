@@ -30,7 +30,7 @@ internal sealed class TrainVarVerb : TrainVerb
 
     private readonly Option<string> _scales = ScaleOption.Create(
         $"Sides of the token maps. [default: those stated beside the VQ-VAE, otherwise {ScaleSchedule.Var256}]");
-    private readonly Option<int> _depth = Whole("--depth", "Blocks.", 16, 1, 1024);
+    private readonly Option<int> _depth = Whole("--depth", "Blocks. With --from more than the model has: copies of its blocks that change nothing at first.", 16, 1, 1024);
     private readonly Option<int> _width = Whole("--width", $"Width of a token. [default: {WidthPerBlock} times --depth]", null, 1, 1 << 16);
     private readonly Option<int> _heads = Whole("--heads", "Attention heads; must divide the width. [default: as many as blocks]", null, 1, 1 << 16);
     private readonly Option<int> _headWidth = Whole("--head-width", "Width of a head, instead of --heads.", null, 1, 1 << 16);
@@ -140,7 +140,7 @@ internal sealed class TrainVarVerb : TrainVerb
         }
 
         (int firstScales, int fullEvery) = FirstScales(options, scales);
-        config = stored ?? config with { Classes = data.Classes.Count };
+        config = stored is null ? config with { Classes = data.Classes.Count } : config;
         TrainingOptions common = CommonOptions(options) with { Muon = options.GetValue(_optimizer) == MuonName ? new MuonOptions() : null };
         int given = options.GetValue(_passes);
         SamplingDefaults drawn = (file is null ? null : ConfigFile.FindBeside(file.Path)?.Sampling) ?? SamplingDefaults.Reference;
@@ -245,7 +245,12 @@ internal sealed class TrainVarVerb : TrainVerb
 
     private VarConfig Confirmed(ParseResult options, VarConfig stored, VqVaeConfig vae, string file, string vaePath)
     {
-        Confirm(options, _depth, options.GetValue(_depth), stored.Depth, file);
+        int depth = Given(options, _depth) ? options.GetValue(_depth) : stored.Depth;
+        if (depth < stored.Depth)
+        {
+            throw new UserException($"--depth is {depth}, but {file} has {stored.Depth}; blocks can only be added", ExitCode.Usage);
+        }
+
         Confirm(options, _width, options.GetValue(_width), stored.Width, file);
         Confirm(options, _heads, options.GetValue(_heads), stored.Heads, file);
         Confirm(options, _headWidth, options.GetValue(_headWidth), stored.HeadWidth, file);
@@ -253,7 +258,7 @@ internal sealed class TrainVarVerb : TrainVerb
         Confirm(options, _rope, options.GetValue(_rope), stored.RopeBase is not null, file);
         Confirm(options, _sharedAdaLn, options.GetValue(_sharedAdaLn), stored.SharedAdaLn, file);
         return (stored.Vocabulary, stored.CodeChannels) == (vae.Vocabulary, vae.CodeChannels)
-            ? stored
+            ? stored with { Depth = depth }
             : throw new UserException(
                 $"{file} knows {stored.Vocabulary} codes of {stored.CodeChannels} channels, "
                 + $"the VQ-VAE in {vaePath} has {vae.Vocabulary} of {vae.CodeChannels}");

@@ -11,14 +11,17 @@ public sealed class ParameterSet : IDisposable
     private readonly List<Parameter> _parameters = [];
     private readonly ulong _seed;
     private readonly CheckpointView? _from;
+    private readonly Func<string, string> _stored;
 
     /// <summary>Creates an empty set.</summary>
     /// <param name="seed">Seed of the random starts.</param>
     /// <param name="from">A checkpoint whose tensors are taken instead of random ones; all must be there.</param>
-    public ParameterSet(ulong seed, CheckpointView? from = null)
+    /// <param name="stored">Name in the checkpoint of a parameter, where that is not its own.</param>
+    public ParameterSet(ulong seed, CheckpointView? from = null, Func<string, string>? stored = null)
     {
         _seed = seed;
         _from = from;
+        _stored = stored ?? (name => name);
     }
 
     /// <summary>All parameters, in the order they were added.</summary>
@@ -104,7 +107,7 @@ public sealed class ParameterSet : IDisposable
         var parameter = new Parameter(name, shape) { Decays = decays };
         if (_from is { } view)
         {
-            using FloatBuffer stored = view.Get(name, shape);
+            using FloatBuffer stored = view.Get(_stored(name), shape);
             stored.Span().CopyTo(parameter.Value.Span());
         }
         else

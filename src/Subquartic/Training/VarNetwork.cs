@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Numerics.Tensors;
 using Subquartic.Adapters;
 using Subquartic.Attention;
@@ -34,7 +35,8 @@ public sealed class VarNetwork : IDisposable
     /// <summary>Creates the network.</summary>
     /// <param name="config">Sizes and switches.</param>
     /// <param name="seed">Seed of the random start.</param>
-    /// <param name="from">A checkpoint to start from, or null.</param>
+    /// <param name="from">A checkpoint to start from, or null. It may have fewer blocks, s of them: the others follow as copies of its last ones whose two
+    /// branches end in zeros, so that the network computes what the checkpoint does and learns to use it (Wu et al., LLaMA Pro, ACL 2024).</param>
     /// <param name="maxAttentionScale">Largest factor of l2-normalised attention: 100 in the reference.</param>
     /// <param name="lora">An adapter to train instead of the network's own weights, which are then frozen; null trains these.</param>
     /// <exception cref="CheckpointException">The checkpoint does not fit the configuration.</exception>
@@ -45,7 +47,8 @@ public sealed class VarNetwork : IDisposable
         ArgumentNullException.ThrowIfNull(config);
         Config = config;
         MaxAttentionScale = maxAttentionScale;
-        Parameters = new ParameterSet(seed, from);
+        int stored = from is { } view ? Math.Clamp(view.CountModules("blocks"), 1, config.Depth) : config.Depth;
+        Parameters = new ParameterSet(seed, from, name => StoredName(name, stored, config.Depth));
         int width = config.Width;
         double deviation = Math.Sqrt(1.0 / width / 3);
         _wordWeight = Parameters.Normal("word_embed.weight", deviation, decays: true, width, config.CodeChannels);
@@ -58,6 +61,11 @@ public sealed class VarNetwork : IDisposable
         // As in the reference AdaLN starts at half and the head at 0.02 of the others' deviation; its gates start as the rest of AdaLN (there by 1e-5).
         _sharedAdaLn = config.SharedAdaLn ? Layer("shared_ada_lin.1", width, 6 * width, deviation) : null;
         _blocks = [.. Enumerable.Range(0, config.Depth).Select(i => new Block(this, $"blocks.{i}", deviation))];
+        foreach (Block added in _blocks.Skip(stored))
+        {
+            added.Silence();
+        }
+
         _headAdaLn = Layer("head_nm.ada_lin.1", width, 2 * width, deviation * 0.5);
         _head = Layer("head", width, config.Vocabulary, deviation * 0.02);
         _segments =
@@ -158,6 +166,17 @@ public sealed class VarNetwork : IDisposable
         Parameters.Dispose();
     }
 
+    private static string StoredName(string name, int stored, int depth)
+    {
+        string[] parts = name.Split('.');
+        if (parts[0] == "blocks" && int.Parse(parts[1], CultureInfo.InvariantCulture) is var index && index >= stored)
+        {
+            parts[1] = (stored - 1 - (depth - 1 - index) % stored).ToString(CultureInfo.InvariantCulture);
+        }
+
+        return string.Join('.', parts);
+    }
+
     private Variable Linear(Tape tape, Variable x, Parameter weight, Parameter? bias) =>
         Adapter?.Linear(tape, x, weight, bias) ?? tape.Linear(x, weight, bias);
 
@@ -206,6 +225,15 @@ public sealed class VarNetwork : IDisposable
             else
             {
                 _adaLn = network.Layer($"{name}.ada_lin.1", width, 6 * width, deviation * 0.5);
+            }
+        }
+
+        /// <summary>Makes the block pass on what it gets: both branches end in zeros.</summary>
+        public void Silence()
+        {
+            foreach (Parameter end in new[] { _projection.Weight, _projection.Bias, _contract.Weight, _contract.Bias })
+            {
+                end.Value.Span().Clear();
             }
         }
 

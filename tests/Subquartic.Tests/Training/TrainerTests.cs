@@ -317,6 +317,40 @@ public sealed class TrainerTests : IDisposable
         AssertClose(picture.Span(), decoded.Value.Span());
     }
 
+    [Fact]
+    public void Blocks_that_are_added_change_nothing_before_they_learn_and_then_they_do()
+    {
+        string path = Path.Combine(_folder, "var.safetensors");
+        using VqVae autoencoder = SavedAutoencoder();
+        using (VarTrainer trainer = TransformerTrainer(autoencoder, 1))
+        {
+            trainer.TakeStep();
+            trainer.SaveModel(path);
+        }
+
+        using Checkpoint file = Checkpoint.Open(path);
+        using var network = new VarNetwork(TransformerConfig, 1, file.Root);
+        VarConfig deeper = TransformerConfig with { Depth = 5 };
+        var grown = new VarNetwork(deeper, 2, file.Root);
+        Assert.Equal(Values(network, "blocks.1.attn.mat_qkv.weight"), Values(grown, "blocks.4.attn.mat_qkv.weight"));
+        Assert.Equal(Values(network, "blocks.0.ada_gss"), Values(grown, "blocks.3.ada_gss"));
+        using var tape = new Tape(KernelSet.Best, recording: false);
+        Matrix input = tape.Take(Scales.Tokens - 1, TransformerConfig.CodeChannels);
+        var random = new Random(3);
+        foreach (ref float value in input.Span())
+        {
+            value = (float)random.NextDouble();
+        }
+
+        Assert.Equal(network.Forward(tape, new[] { 4 }, input).Value.Span().ToArray(), grown.Forward(tape, new[] { 4 }, input).Value.Span().ToArray());
+        using var further = new VarTrainer(grown, autoencoder, Sixteen, Options, KernelSet.Best);
+        further.TakeStep();
+        Assert.Contains(Values(grown, "blocks.3.ffn.fc2.weight"), value => value != 0);
+        Assert.Contains(Values(grown, "blocks.4.attn.proj.weight"), value => value != 0);
+
+        static float[] Values(VarNetwork network, string name) => network.Parameters.All.Single(p => p.Name == name).Value.Span().ToArray();
+    }
+
     [Theory]
     [InlineData(true, true, null)]
     [InlineData(false, false, null)]
