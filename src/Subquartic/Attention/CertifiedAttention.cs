@@ -56,7 +56,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         _kernels = kernels;
         Tolerance = tolerance;
         _head = new HeadMeasure(kernels);
-        _flat = new FlatPath(kernels);
+        _flat = new FlatPath(kernels, plan);
         _plan = plan;
         _audit = audit;
         _merge = new MergePath(kernels, plan);
@@ -109,13 +109,10 @@ public sealed class CertifiedAttention : IAttention, IDisposable
                 reason = refusal ?? "no row met the tolerance";
             }
 
-            for (int row = 0; row < queries; row++)
+            bound = Math.Max(bound, TensorPrimitives.Max(_rows.Bounds));
+            if (!rowBounds.IsEmpty)
             {
-                bound = Math.Max(bound, _rows.Bound(row));
-                if (!rowBounds.IsEmpty)
-                {
-                    rowBounds[(head * queries) + row] = _rows.Bound(row);
-                }
+                _rows.Bounds.CopyTo(rowBounds[(head * queries)..]);
             }
         }
 
@@ -222,7 +219,8 @@ public sealed class CertifiedAttention : IAttention, IDisposable
     private void AttendRest(in AttentionInput input, Matrix queries, Matrix keys, Matrix values, Matrix output, ref double work)
     {
         _exact.Clear();
-        for (int row = 0; row < queries.Rows; row++)
+        bool pending = _rows.AnyPending;
+        for (int row = 0; row < queries.Rows && pending; row++)
         {
             if (_rows.IsPending(row))
             {

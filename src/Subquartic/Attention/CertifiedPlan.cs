@@ -13,6 +13,12 @@ internal sealed record CertifiedPlan
     /// <summary>Whether a head may be flat: null asks a sample.</summary>
     public bool? Flat { get; init; }
 
+    /// <summary>Length of the mean query, over that of the longest, up to which a flat head is expanded about zero instead.</summary>
+    public double SmallQueryMean { get; init; } = 0.1;
+
+    /// <summary>Length of the mean key, over that of the longest, up to which it is not subtracted from the keys of a flat head.</summary>
+    public double SmallKeyMean { get; init; } = 0.25;
+
     /// <summary>Most keys of a leaf of the tree.</summary>
     public int LeafSize { get; init; } = 4;
 

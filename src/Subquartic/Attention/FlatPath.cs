@@ -21,7 +21,9 @@ namespace Subquartic.Attention;
 /// any of them, tr(B) |(B / tr B)^8|_F^(1/8) for a block B: the square of a sum of p terms is at most p times the sum of their squares. Rows that need
 /// it then take p sum_b u_b^T Sigma_bb u_b. With p = 1 that is sig2 itself; with more, only 16 columns of Sigma are summed for each of its rows. A sample tells
 /// whether that will do.</para>
-/// <para><b>Rounding</b> (gamma_n = n 2^-24 / (1 - n 2^-24)). Stored are k' near k - kbar, q0, and u near scale q - q0, each value rounded at most
+/// <para><b>q0 and the shift of the keys</b> are the mean query and the mean key; where both are small against the longest query and key they are zero instead, so that all
+/// weights are 1 and nothing is copied: the sums are over the keys and values themselves (<see cref="_plain"/>). Then, if one bound will do for the longest query, all rows are one product.</para>
+/// <para><b>Rounding</b> (gamma_n = n 2^-24 / (1 - n 2^-24)). Stored are k' near k - kbar (kbar the shift), q0, and u near scale q - q0, each value rounded at most
 /// twice: a score moves by at most d1 = 5 2^-24 (|scale q| + |u|) max|k'| against the true one less a constant of the row. The weights are
 /// within e^(+-d2) of exp(q0.k'), d2 = (gamma_(c+2) + 4 2^-24) |q0| max|k'| + 4 2^-24. Weights within e^(+-d) of the true ones change an average of
 /// values by at most range(V) tanh(d/2): two distributions whose ratio stays in an interval of log-length t differ by at most tanh(t/4)
@@ -30,7 +32,7 @@ namespace Subquartic.Attention;
 /// Moments are sums of 64 products in float32, of 8 such sums, and of those in double: with n = 80 (<see cref="Terms"/>), A is off by gamma_n max|V|, J^T u by
 /// (2 gamma_n + gamma_(c+4)) |u| max|k'| max|V|, u^T Sigma u by the same with max|k'| |u| in place of max|V|. Values below the normal numbers add (S + 4) 2^-149.</para>
 /// </remarks>
-internal sealed class FlatPath(KernelSet kernels) : IDisposable
+internal sealed class FlatPath(KernelSet kernels, CertifiedPlan plan) : IDisposable
 {
     /// <summary>Keys of a task, and of a first sum in float32; queries of a task.</summary>
     public const int Chunk = 512, Part = 64, QueryBlock = 256;
@@ -60,6 +62,7 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
     private FloatBuffer _moments = new(0);
     private double[] _sums = [];
     private double[] _powers = [];
+    private float[] _zeros = [];
     private FloatBuffer _covariances = new(0);
     private PackedMatrix? _packedJ;
     private HeadMeasure _head = null!;
@@ -74,6 +77,7 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
     private double _steepness;
     private double _pilotRounding;
     private double _pilotLength;
+    private bool _plain;
     private int _parts;
 
     private int Width => _head.Keys.Columns;
@@ -106,16 +110,14 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
         using FlatWorkspace work = Rent();
         Span<float> u = work.Queries.Span()[..stride];
         Span<float> sample = work.Keys.Span()[..(keys * stride)];
-        Span<float> weights = stackalloc float[TestKeys];
-        float most = float.NegativeInfinity;
+        Span<float> weights = stackalloc float[TestKeys], scores = stackalloc float[TestKeys];
         for (int t = 0; t < keys; t++)
         {
-            Span<float> key = sample.Slice(t * stride, stride);
-            RowVectors.Shift(head.Keys.Row((int)((long)t * head.Keys.Rows / keys)), 1, head.KeyMean, key);
-            weights[t] = TensorPrimitives.Dot(key, head.QueryMean);
-            most = Math.Max(most, weights[t]);
+            RowVectors.Shift(head.Keys.Row((int)((long)t * head.Keys.Rows / keys)), 1, head.KeyMean, sample.Slice(t * stride, stride));
         }
 
+        RowVectors.Products(sample, head.QueryMean, weights[..keys]);
+        float most = TensorPrimitives.Max<float>(weights[..keys]);
         double total = 0;
         for (int t = 0; t < keys; t++)
         {
@@ -130,10 +132,11 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
         {
             Work += (double)keys * Width;
             RowVectors.Shift(head.Queries.Row((int)((long)i * head.Queries.Rows / queries)), head.Scale, head.QueryMean, u);
+            RowVectors.Products(sample, u, scores[..keys]);
             double first = 0, second = 0;
             for (int t = 0; t < keys; t++)
             {
-                double x = TensorPrimitives.Dot(sample.Slice(t * stride, stride), u);
+                double x = scores[t];
                 first += weights[t] * x;
                 second += weights[t] * x * x;
             }
@@ -162,11 +165,15 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
         HeadMeasure.Resize(ref _chunkSquares, Chunks);
         HeadMeasure.Resize(ref _chunkWeights, Chunks);
         HeadMeasure.Resize(ref _sums, Moment);
+        HeadMeasure.Resize(ref _zeros, KeyStride);
         Grow(ref _moments, (long)Chunks * Moment);
         Grow(ref _covariances, ((long)Width * ValueWidth) + ((long)KeyStride * KeyStride) + ValueStride);
         Work += (double)head.Keys.Rows * Width * (ValueWidth + Columns) + ((double)head.Queries.Rows * Width * ValueWidth);
-        _pilotLength = Math.Sqrt(TensorPrimitives.SumOfSquares(head.QueryMean)) * (1 + 1e-5);
+        _pilotLength = Length(head.QueryMean);
         _largest = 0;
+        _plain = Width % Lanes == 0 && ValueWidth % Lanes == 0
+            && _pilotLength <= plan.SmallQueryMean * head.LongestQuery && Length(head.KeyMean) <= plan.SmallKeyMean * head.LongestKey;
+        _pilotLength = _plain ? 0 : _pilotLength;
         if (_pilotLength * 2 * head.LongestKey > LargestPilot)
         {
             Run(Pass.Scores, Chunks);
@@ -174,12 +181,22 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
         }
 
         Run(Pass.Moments, Chunks);
-        _keyRadius = Math.Sqrt(TensorPrimitives.Max<float>(_chunkSquares.AsSpan(0, Chunks)) * (1 + ExactAttention.Gamma(Width + 2))) + 1e-22;
+        _keyRadius = _plain ? head.LongestKey : Math.Sqrt(TensorPrimitives.Max<float>(_chunkSquares.AsSpan(0, Chunks)) * (1 + ExactAttention.Gamma(Width + 2))) + 1e-22;
         _pilotRounding = ((ExactAttention.Gamma(Width + 2) + (4 * U)) * _pilotLength * _keyRadius) + (4 * U);
         Run(Pass.Join, (Moment + JoinLength - 1) / JoinLength);
         if (!Centre())
         {
             return; // every weight of a key away from the largest vanished, or a sum left the range
+        }
+
+        double longest = head.LongestQuery;
+        if (_plain && TryBound(_lambda * longest * longest, longest, double.NaN, out double bound))
+        {
+            // u is the query times the scale.
+            TensorPrimitives.Multiply(J.Span(), head.Scale, J.Span());
+            Run(Pass.Products, (head.Queries.Rows + QueryBlock - 1) / QueryBlock);
+            outcomes.SetFlat(bound);
+            return;
         }
 
         _packedJ = kernels.Pack(J, transposed: true, _packedJ is { } pack && pack.N == ValueWidth && pack.K == Width ? pack : Dispose(_packedJ));
@@ -197,6 +214,9 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
         }
     }
 
+    /// <summary>q0, padded.</summary>
+    private ReadOnlySpan<float> Pilot => _plain ? _zeros.AsSpan(0, KeyStride) : _head.QueryMean;
+
     /// <summary>J / mh (c, c_v), what the queries are multiplied with.</summary>
     private Matrix J => _covariances.Matrix(Width, ValueWidth);
 
@@ -205,6 +225,8 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
 
     /// <summary>A (1, c_v).</summary>
     private Matrix Mean => _covariances.Matrix(1, ValueWidth, ((long)Width * ValueWidth) + ((long)KeyStride * KeyStride));
+
+    private static double Length(ReadOnlySpan<float> x) => Math.Sqrt(TensorPrimitives.SumOfSquares(x)) * (1 + 1e-5);
 
     private static PackedMatrix? Dispose(PackedMatrix? pack)
     {
@@ -243,50 +265,87 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
     {
         int start = chunk * Chunk, end = Math.Min(start + Chunk, _head.Keys.Rows), keyStride = KeyStride, valueStride = ValueStride;
         using FlatWorkspace work = Rent();
-        Span<float> keys = work.Keys.Span(), weighed = work.Weighed.Span(), values = work.Values.Span();
-        ReadOnlySpan<float> pilot = _head.QueryMean, mean = _head.KeyMean;
         Span<float> sums = _moments.Span((long)chunk * Moment, Moment);
         sums.Clear();
         Span<float> products = sums[..(keyStride * valueStride)], squares = sums.Slice(products.Length, keyStride * Columns);
         Span<float> firsts = sums[(products.Length + squares.Length)..];
-        Span<float> weights = stackalloc float[Part];
+        Span<float> all = stackalloc float[Part];
         float longest = 0;
         double total = 0;
         for (; start < end; start += Part)
         {
             int count = Math.Min(Part, end - start);
-            for (int t = 0; t < count; t++)
+            Matrix keys = _head.Keys, weighed = keys, values = _head.Values;
+            Span<float> weights = all[..(_plain ? 0 : count)];
+            if (_plain)
             {
-                Span<float> key = keys.Slice(t * keyStride, keyStride);
-                longest = Math.Max(longest, RowVectors.Shift(_head.Keys.Row(start + t), 1, mean, key));
-                weights[t] = Math.Max(TensorPrimitives.Dot(key, pilot) - _largest, -80);
-            }
-
-            kernels.Exp(weights[..count], weights[..count]);
-            for (int t = 0; t < count; t++)
-            {
-                float weight = weights[t];
-                total += weight;
-                TensorPrimitives.Multiply(keys.Slice(t * keyStride, keyStride), weight, weighed.Slice(t * keyStride, keyStride));
-                TensorPrimitives.Multiply(_head.Values.Row(start + t), weight, values.Slice(t * valueStride, valueStride));
-            }
-
-            ReadOnlySpan<float> own = keys[..(count * keyStride)];
-            RowVectors.AddProduct(own, keyStride, values, valueStride, products);
-            if (_parts == 1)
-            {
-                RowVectors.AddProduct(own, keyStride, weighed, keyStride, squares);
+                keys = weighed = keys.SliceRows(start, count);
+                total += count;
             }
             else
             {
-                RowVectors.AddDiagonalProducts(own, weighed, keyStride, squares);
+                keys = work.Keys.Matrix(count, keyStride);
+                weighed = work.Weighed.Matrix(count, keyStride);
+                longest = Math.Max(longest, Weigh(start, keys, weighed, weights));
+                foreach (float weight in weights)
+                {
+                    total += weight;
+                }
             }
 
-            RowVectors.AddRows(weighed[..(count * keyStride)], firsts[..keyStride]);
-            RowVectors.AddRows(values[..(count * valueStride)], firsts[keyStride..]);
+            if (values.Columns == valueStride)
+            {
+                values = values.SliceRows(start, count);
+            }
+            else
+            {
+                values = work.Values.Matrix(count, valueStride);
+                for (int t = 0; t < count; t++)
+                {
+                    _head.Values.Row(start + t).CopyTo(values.Row(t));
+                }
+            }
+
+            RowVectors.AddProduct(weighed, values, products);
+            if (_parts == 1)
+            {
+                RowVectors.AddProduct(weighed, keys, squares);
+            }
+            else
+            {
+                RowVectors.AddDiagonalProducts(weighed, keys, squares);
+            }
+
+            RowVectors.AddRows(weighed, [], firsts[..keyStride]);
+            RowVectors.AddRows(values, weights, firsts[keyStride..]);
         }
 
         (_chunkSquares[chunk], _chunkWeights[chunk]) = (longest, total);
+    }
+
+    /// <summary>Keys less their mean, their weights, and both multiplied.</summary>
+    /// <returns>The largest |k'|^2.</returns>
+    private float Weigh(int start, Matrix keys, Matrix weighed, Span<float> weights)
+    {
+        float longest = 0;
+        for (int t = 0; t < weights.Length; t++)
+        {
+            longest = Math.Max(longest, RowVectors.Shift(_head.Keys.Row(start + t), 1, _head.KeyMean, keys.Row(t)));
+        }
+
+        RowVectors.Products(keys.Span(), _head.QueryMean, weights);
+        for (int t = 0; t < weights.Length; t++)
+        {
+            weights[t] = Math.Max(weights[t] - _largest, -80);
+        }
+
+        kernels.Exp(weights, weights);
+        for (int t = 0; t < weights.Length; t++)
+        {
+            TensorPrimitives.Multiply(keys.Row(t), weights[t], weighed.Row(t));
+        }
+
+        return longest;
     }
 
     private const int JoinLength = 1024;
@@ -317,31 +376,40 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
         ReadOnlySpan<double> values = _sums.AsSpan(products.Length + squares.Length + keyStride, valueStride);
         double inverse = 1 / weight;
         _deviation = 0;
+        Span<float> means = Mean.Row(0);
         for (int c = 0; c < ValueWidth; c++)
         {
             double mean = values[c] * inverse;
-            Mean.Row(0)[c] = (float)mean;
+            means[c] = (float)mean;
             _deviation = Math.Max(_deviation, Math.Max(_head.ColumnMost[c] - mean, mean - _head.ColumnLeast[c]));
         }
 
         double square = 0;
-        Sigma.Span().Clear();
+        Span<float> sigma = Sigma.Span();
+        sigma.Clear();
         _lambda = 0;
+        Span<double> own = stackalloc double[Math.Max(keyStride, valueStride)];
         for (int part = 0; part < _parts; part++)
         {
             double trace = 0;
-            for (int i = part * columns; i < (part + 1) * columns; i++)
+            int first = part * columns;
+            for (int i = first; i < first + columns; i++)
             {
                 double c = keys[i] * inverse;
                 square += c * c;
-                Span<float> sigma = Sigma.Row(i);
-                for (int l = part * columns; l <= i; l++)
+                Span<double> row = own[..columns];
+                TensorPrimitives.Multiply(keys.Slice(first, columns), -c, row);
+                TensorPrimitives.Add(row, squares.Slice(i * columns, columns), row);
+                TensorPrimitives.Multiply(row, inverse, row);
+                TensorPrimitives.ConvertTruncating<double, float>(row, sigma.Slice((i * keyStride) + first, columns));
+
+                // The lower triangle stands for both, so that the matrix is symmetric to the bit.
+                for (int l = first; l < i; l++)
                 {
-                    sigma[l] = (float)((squares[(i * columns) + l - (part * columns)] * inverse) - (c * keys[l] * inverse));
-                    Sigma.Row(l)[i] = sigma[l];
+                    sigma[(l * keyStride) + i] = sigma[(i * keyStride) + l];
                 }
 
-                trace += Math.Max(0, sigma[i]);
+                trace += Math.Max(0, sigma[(i * keyStride) + i]);
             }
 
             double largest = LargestEigenvalue(Sigma.SliceRows(part * columns, columns).SliceColumns(part * columns, columns), trace);
@@ -353,17 +421,16 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
         double most = b <= WidestX ? ExpRemainder.Psi(b) * _lambda * longest * longest / 2 : 0;
         _factor = (float)((1 + (1 / (1 + most))) / 2);
         Span<double> steepness = stackalloc double[ValueWidth];
+        steepness.Clear();
         for (int i = 0; i < Width; i++)
         {
-            double c = keys[i] * inverse;
-            Span<float> j = J.Row(i);
-            ReadOnlySpan<double> sums = products.Slice(i * valueStride, ValueWidth);
-            for (int l = 0; l < ValueWidth; l++)
-            {
-                double own = (sums[l] * inverse) - (c * values[l] * inverse);
-                steepness[l] += own * own;
-                j[l] = (float)(own * _factor);
-            }
+            Span<double> row = own[..ValueWidth];
+            TensorPrimitives.Multiply(values[..ValueWidth], -keys[i] * inverse, row);
+            TensorPrimitives.Add(row, products.Slice(i * valueStride, ValueWidth), row);
+            TensorPrimitives.Multiply(row, inverse, row);
+            TensorPrimitives.MultiplyAdd(row, row, steepness, steepness);
+            TensorPrimitives.Multiply(row, _factor, row);
+            TensorPrimitives.ConvertTruncating<double, float>(row, J.Row(i));
         }
 
         _steepness = Math.Sqrt(TensorPrimitives.Max<double>(steepness)) * (1 + 1e-6);
@@ -381,29 +448,29 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
 
         HeadMeasure.Resize(ref _powers, 2 * width * width);
         Span<double> power = _powers.AsSpan(0, width * width), square = _powers.AsSpan(width * width, width * width);
-        for (int i = 0; i < width * width; i++)
+        for (int i = 0; i < width; i++)
         {
-            power[i] = block.Row(i / width)[i % width] / trace;
+            Span<double> row = power.Slice(i * width, width);
+            TensorPrimitives.ConvertTruncating<float, double>(block.Row(i), row);
+            TensorPrimitives.Multiply(row, 1 / trace, row);
         }
 
         for (int step = 0; step < 3; step++)
         {
-            square.Clear();
-            for (int i = 0; i < width; i++)
-            {
-                for (int k = 0; k < width; k++)
-                {
-                    Span<double> row = square.Slice(i * width, width);
-                    TensorPrimitives.MultiplyAdd(power.Slice(k * width, width), power[(i * width) + k], row, row);
-                }
-            }
-
+            RowVectors.Square(power, width, square);
             Span<double> spare = power;
             power = square;
             square = spare;
         }
 
         return trace * Math.Pow(TensorPrimitives.Norm<double>(power), 1.0 / 8) * (1 + 1e-6);
+    }
+
+    /// <summary>A + J^T u for queries as they are.</summary>
+    private void Products(int block)
+    {
+        int start = block * QueryBlock, count = Math.Min(QueryBlock, _head.Queries.Rows - start);
+        RowVectors.Multiply(_head.Queries.SliceRows(start, count), J.Span(), Mean.Row(0), _outcomes.Output.SliceRows(start, count));
     }
 
     private void Answers(int block)
@@ -415,7 +482,7 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
         Span<float> squares = stackalloc float[QueryBlock];
         for (int t = 0; t < count; t++)
         {
-            squares[t] = RowVectors.Shift(_head.Queries.Row(start + t), _head.Scale, _head.QueryMean, all.Slice(t * stride, stride));
+            squares[t] = RowVectors.Shift(_head.Queries.Row(start + t), _head.Scale, Pilot, all.Slice(t * stride, stride));
         }
 
         kernels.Gemm(u, _packedJ!, output, new GemmOptions { Bias = Mean });
@@ -488,6 +555,7 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
         Scores,
         Moments,
         Join,
+        Products,
         Answers,
     }
 
@@ -500,6 +568,7 @@ internal sealed class FlatPath(KernelSet kernels) : IDisposable
                 case Pass.Scores: path.Scores(task); break;
                 case Pass.Moments: path.Moments(task); break;
                 case Pass.Join: path.Join(task); break;
+                case Pass.Products: path.Products(task); break;
                 default: path.Answers(task); break;
             }
         }

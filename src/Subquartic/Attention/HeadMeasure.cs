@@ -21,8 +21,6 @@ internal sealed class HeadMeasure(KernelSet kernels)
     private float[] _keyMean = [];
     private double[] _columnLeast = [];
     private double[] _columnMost = [];
-    private Matrix _current;
-    private bool _wantsExtremes;
 
     public Matrix Queries { get; private set; }
 
@@ -68,14 +66,24 @@ internal sealed class HeadMeasure(KernelSet kernels)
     public void Begin(Matrix queries, Matrix keys, Matrix values, float scale)
     {
         (Queries, Keys, Values, Scale) = (queries, keys, values, scale);
-        bool finite = float.IsFinite(scale);
-        LongestQuery = Math.Abs((double)scale) * Scan(queries, ref finite);
-        Join(queries, scale, ref _queryMean);
-        LongestKey = Scan(keys, ref finite);
-        Join(keys, 1, ref _keyMean);
+        int columns = queries.Columns, forQueries = Chunks(queries), forKeys = Chunks(keys), chunks = forQueries + forKeys + Chunks(values);
+        Resize(ref _sums, (forQueries + forKeys) * columns);
+        Resize(ref _squares, forQueries + forKeys);
         Resize(ref _least, Chunks(values) * values.Columns);
         Resize(ref _most, Chunks(values) * values.Columns);
-        Run(values, wantsExtremes: true, ref finite);
+        Resize(ref _poison, chunks);
+        var body = new Body(this);
+        kernels.Pool.Run(chunks, ref body);
+        bool finite = float.IsFinite(scale);
+        foreach (float poison in _poison.AsSpan(0, chunks))
+        {
+            finite &= float.IsFinite(poison);
+        }
+
+        LongestQuery = Math.Abs((double)scale) * Longest(queries, 0);
+        Join(queries, 0, scale, ref _queryMean);
+        LongestKey = Longest(keys, forQueries);
+        Join(keys, forQueries, 1, ref _keyMean);
         JoinExtremes();
         IsFinite = finite;
         ExactBound = finite
@@ -99,39 +107,22 @@ internal sealed class HeadMeasure(KernelSet kernels)
         }
     }
 
-    /// <summary>Column sums by chunks; returns a bound on the longest row.</summary>
-    private double Scan(Matrix x, ref bool finite)
+    /// <summary>A bound on the longest row; its chunks start at <paramref name="first"/>.</summary>
+    private double Longest(Matrix x, int first)
     {
-        int chunks = Chunks(x);
-        Resize(ref _sums, chunks * x.Columns);
-        Resize(ref _squares, chunks);
-        Run(x, wantsExtremes: false, ref finite);
         double longest = 0;
-        for (int chunk = 0; chunk < chunks; chunk++)
+        foreach (float square in _squares.AsSpan(first, Chunks(x)))
         {
-            longest = Math.Max(longest, _squares[chunk]); // keeps a NaN
+            longest = Math.Max(longest, square); // keeps a NaN
         }
 
         // Squares that underflow change a sum by less than 2^-149 each.
         return Math.Sqrt((longest * (1 + ExactAttention.Gamma(x.Columns + 2))) + (x.Columns * (double)float.Epsilon));
     }
 
-    private void Run(Matrix x, bool wantsExtremes, ref bool finite)
-    {
-        int chunks = Chunks(x);
-        Resize(ref _poison, chunks);
-        (_current, _wantsExtremes) = (x, wantsExtremes);
-        var body = new Body(this);
-        kernels.Pool.Run(chunks, ref body);
-        for (int chunk = 0; chunk < chunks; chunk++)
-        {
-            finite &= float.IsFinite(_poison[chunk]);
-        }
-    }
-
     private static int Chunks(Matrix x) => (x.Rows + Chunk - 1) / Chunk;
 
-    private void Join(Matrix x, double scale, ref float[] mean)
+    private void Join(Matrix x, int first, double scale, ref float[] mean)
     {
         Resize(ref mean, RowVectors.Padded(x.Columns));
         Array.Clear(mean);
@@ -140,7 +131,7 @@ internal sealed class HeadMeasure(KernelSet kernels)
             double sum = 0;
             for (int chunk = 0; chunk < Chunks(x); chunk++)
             {
-                sum += _sums[(chunk * x.Columns) + c];
+                sum += _sums[((first + chunk) * x.Columns) + c];
             }
 
             mean[c] = (float)(sum * scale / Math.Max(1, x.Rows));
@@ -168,25 +159,33 @@ internal sealed class HeadMeasure(KernelSet kernels)
         }
     }
 
-    private void ScanChunk(int chunk)
+    /// <summary>Scans a chunk: of the queries first, then of the keys, then of the values.</summary>
+    private void Scan(int task)
     {
-        int columns = _current.Columns, first = chunk * Chunk, count = Math.Min(Chunk, _current.Rows - first);
+        int columns = Queries.Columns, chunk = task - Chunks(Queries);
+        Matrix x = chunk < 0 ? Queries : Keys;
         float poison = 0;
-        if (_wantsExtremes)
+        if (chunk >= Chunks(Keys))
         {
-            RowVectors.Extremes(_current, first, count, _least.AsSpan(chunk * columns, columns), _most.AsSpan(chunk * columns, columns), ref poison);
+            chunk -= Chunks(Keys);
+            columns = Values.Columns;
+            (int first, int count) = Rows(Values, chunk);
+            RowVectors.Extremes(Values, first, count, _least.AsSpan(chunk * columns, columns), _most.AsSpan(chunk * columns, columns), ref poison);
         }
         else
         {
+            (int first, int count) = Rows(x, chunk < 0 ? task : chunk);
             Span<float> rows = stackalloc float[Chunk];
-            _squares[chunk] = RowVectors.Measure(_current, first, rows[..count], _sums.AsSpan(chunk * columns, columns), ref poison);
+            _squares[task] = RowVectors.Measure(x, first, rows[..count], _sums.AsSpan(task * columns, columns), ref poison);
         }
 
-        _poison[chunk] = poison;
+        _poison[task] = poison;
     }
+
+    private static (int First, int Count) Rows(Matrix x, int chunk) => (chunk * Chunk, Math.Min(Chunk, x.Rows - (chunk * Chunk)));
 
     private readonly struct Body(HeadMeasure head) : IParallelBody
     {
-        public void Invoke(int task) => head.ScanChunk(task);
+        public void Invoke(int task) => head.Scan(task);
     }
 }

@@ -288,8 +288,8 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
                 rows++;
             }
 
-            ReadOnlySpan<float> all = scratch.Buffer.Span(0, rows * KeyStride);
-            RowVectors.AddProduct(all, KeyStride, all, KeyStride, sum);
+            Matrix all = scratch.Buffer.Matrix(rows, KeyStride);
+            RowVectors.AddProduct(all, all, sum);
         }
     }
 

@@ -24,7 +24,16 @@ internal sealed class RowOutcomes
 
     public bool IsPending(int row) => _paths[row] == 0;
 
-    public double Bound(int row) => _bounds[row];
+    public bool AnyPending => _paths.AsSpan(0, Rows).Contains((byte)0);
+
+    public ReadOnlySpan<double> Bounds => _bounds.AsSpan(0, Rows);
+
+    /// <summary>All rows with one bound.</summary>
+    public void SetFlat(double bound)
+    {
+        _paths.AsSpan(0, Rows).Fill(Flat);
+        _bounds.AsSpan(0, Rows).Fill(bound);
+    }
 
     public void SetFlat(int row, double bound) => (_paths[row], _bounds[row]) = (Flat, bound);
 

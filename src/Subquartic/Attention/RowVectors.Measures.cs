@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
@@ -20,15 +21,15 @@ internal static partial class RowVectors
     {
         squares.Clear();
         sum.Clear();
+        ref float values = ref Start(x, first);
         Vector512<float> bad = default;
         int j = 0, width = x.Columns;
         for (; j + (4 * Lanes) <= width; j += 4 * Lanes)
         {
             Vector512<float> s0 = default, s1 = default, s2 = default, s3 = default;
-            ref float values = ref MemoryMarshal.GetReference(x.Row(first)[j..]);
             for (int t = 0; t < squares.Length; t++)
             {
-                nuint at = (nuint)t * (nuint)x.Stride;
+                nuint at = ((nuint)t * (nuint)x.Stride) + (nuint)j;
                 Vector512<float> a = Vector512.LoadUnsafe(ref values, at), b = Vector512.LoadUnsafe(ref values, at + Lanes);
                 Vector512<float> c = Vector512.LoadUnsafe(ref values, at + (2 * Lanes)), d = Vector512.LoadUnsafe(ref values, at + (3 * Lanes));
                 s0 += a;
@@ -46,8 +47,7 @@ internal static partial class RowVectors
         }
 
         poison += Vector512.Sum(bad);
-        float longest = 0;
-        for (int t = 0; t < squares.Length; t++)
+        for (int t = 0; t < squares.Length && j < width; t++)
         {
             ReadOnlySpan<float> row = x.Row(first + t);
             for (int c = j; c < width; c++)
@@ -56,11 +56,9 @@ internal static partial class RowVectors
                 squares[t] += row[c] * row[c];
                 poison += row[c] * 0;
             }
-
-            longest = Math.Max(longest, squares[t]);
         }
 
-        return longest;
+        return TensorPrimitives.Max<float>(squares); // keeps a NaN
     }
 
     /// <summary>Least and largest value of the columns of some rows.</summary>
@@ -75,16 +73,16 @@ internal static partial class RowVectors
     {
         least.Fill(float.PositiveInfinity);
         most.Fill(float.NegativeInfinity);
+        ref float values = ref Start(x, first);
         Vector512<float> bad = default;
         int j = 0, width = x.Columns;
         for (; j + (4 * Lanes) <= width; j += 4 * Lanes)
         {
             Vector512<float> l0 = Vector512.Create(float.PositiveInfinity), l1 = l0, l2 = l0, l3 = l0;
             Vector512<float> m0 = -l0, m1 = m0, m2 = m0, m3 = m0;
-            ref float values = ref MemoryMarshal.GetReference(x.Row(first)[j..]);
             for (int t = 0; t < count; t++)
             {
-                nuint at = (nuint)t * (nuint)x.Stride;
+                nuint at = ((nuint)t * (nuint)x.Stride) + (nuint)j;
                 Vector512<float> a = Vector512.LoadUnsafe(ref values, at), b = Vector512.LoadUnsafe(ref values, at + Lanes);
                 Vector512<float> c = Vector512.LoadUnsafe(ref values, at + (2 * Lanes)), d = Vector512.LoadUnsafe(ref values, at + (3 * Lanes));
                 l0 = Vector512.MinNative(l0, a);
@@ -109,7 +107,7 @@ internal static partial class RowVectors
         }
 
         poison += Vector512.Sum(bad);
-        for (int t = 0; t < count; t++)
+        for (int t = 0; t < count && j < width; t++)
         {
             ReadOnlySpan<float> row = x.Row(first + t);
             for (int c = j; c < width; c++)
@@ -130,9 +128,9 @@ internal static partial class RowVectors
             return 0;
         }
 
+        ref float values = ref Start(x, 0);
         float longest = 0;
         int width = x.Columns;
-        ref float values = ref MemoryMarshal.GetReference(x.Row(0));
         nuint at = 0;
         for (int row = 0; row < x.Rows; row++, at += (nuint)x.Stride)
         {
@@ -167,33 +165,37 @@ internal static partial class RowVectors
             return 0;
         }
 
-        Vector512<float> most = default, more = default, bad = default, worse = default;
-        float largest = 0, poison = 0;
-        int width = x.Columns;
-        ref float values = ref MemoryMarshal.GetReference(x.Row(0));
+        ref float values = ref Start(x, 0);
+
+        // Without its sign a float32 is ordered as the integer of its bits; what is not finite comes last.
+        Vector512<int> most = default, more = default, magnitude = Vector512.Create(int.MaxValue);
+        int largest = 0, width = x.Columns;
         nuint at = 0;
         for (int row = 0; row < x.Rows; row++, at += (nuint)x.Stride)
         {
             int j = 0;
             for (; j + (2 * Lanes) <= width; j += 2 * Lanes)
             {
-                Vector512<float> a = Vector512.LoadUnsafe(ref values, at + (nuint)j), b = Vector512.LoadUnsafe(ref values, at + (nuint)(j + Lanes));
-                most = Vector512.MaxNative(most, Vector512.Abs(a));
-                more = Vector512.MaxNative(more, Vector512.Abs(b));
-                bad += a * Vector512<float>.Zero;
-                worse += b * Vector512<float>.Zero;
+                most = Vector512.Max(most, Vector512.LoadUnsafe(ref values, at + (nuint)j).AsInt32() & magnitude);
+                more = Vector512.Max(more, Vector512.LoadUnsafe(ref values, at + (nuint)(j + Lanes)).AsInt32() & magnitude);
             }
 
             for (; j < width; j++)
             {
-                float value = Unsafe.Add(ref values, at + (nuint)j);
-                largest = Math.Max(largest, Math.Abs(value));
-                poison += value * 0;
+                largest = Math.Max(largest, BitConverter.SingleToInt32Bits(Unsafe.Add(ref values, at + (nuint)j)) & int.MaxValue);
             }
         }
 
-        most = Vector512.MaxNative(most, more);
-        bad += worse;
-        return Math.Max(largest, Largest(most)) + Vector512.Sum(bad) + poison;
+        most = Vector512.Max(most, more);
+        for (int lane = 0; lane < Lanes; lane++)
+        {
+            largest = Math.Max(largest, most[lane]);
+        }
+
+        float result = BitConverter.Int32BitsToSingle(largest);
+        return float.IsFinite(result) ? result : float.NaN;
     }
+
+    /// <summary>The first value of a row; called before vectors are at work, which a call would drive out of their registers for the whole loop.</summary>
+    private static ref float Start(Matrix x, int row) => ref MemoryMarshal.GetReference(x.Rows == 0 ? [] : x.Row(row));
 }

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using Subquartic.Numerics.Tensors;
 
 namespace Subquartic.Attention;
 
@@ -47,19 +48,18 @@ internal static partial class RowVectors
         }
     }
 
-    /// <summary>sum += X^T Y for padded rows, in order of the rows.</summary>
-    /// <param name="x">X (T, padded).</param>
-    /// <param name="xStride">Length of a row of X.</param>
-    /// <param name="y">Y (T, padded).</param>
-    /// <param name="yStride">Length of a row of Y.</param>
-    /// <param name="sum">(xStride, yStride).</param>
+    /// <summary>sum += X^T Y for rows of whole vectors, in order of the rows.</summary>
+    /// <param name="x">X (T, c).</param>
+    /// <param name="y">Y (T, d).</param>
+    /// <param name="sum">(c, d).</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void AddProduct(ReadOnlySpan<float> x, int xStride, ReadOnlySpan<float> y, int yStride, Span<float> sum)
+    public static void AddProduct(Matrix x, Matrix y, Span<float> sum)
     {
-        ReadOnlySpan<Vector512<float>> rows = MemoryMarshal.Cast<float, Vector512<float>>(y);
         Span<Vector512<float>> sums = MemoryMarshal.Cast<float, Vector512<float>>(sum);
-        int vectors = yStride / Lanes, count = x.Length / xStride;
-        for (int i = 0; i < xStride; i += 4)
+        int vectors = y.Columns / Lanes;
+        ref float factors = ref Start(x, 0), rows = ref Start(y, 0);
+        nuint xStride = (nuint)x.Stride, yStride = (nuint)y.Stride;
+        for (int i = 0; i < x.Columns; i += 4)
         {
             int c = 0;
             for (; c + 4 <= vectors; c += 4)
@@ -68,27 +68,27 @@ internal static partial class RowVectors
                 Vector512<float> b0 = default, b1 = default, b2 = default, b3 = default;
                 Vector512<float> c0 = default, c1 = default, c2 = default, c3 = default;
                 Vector512<float> d0 = default, d1 = default, d2 = default, d3 = default;
-                for (int t = 0; t < count; t++)
+                nuint at = (nuint)i, from = (nuint)(c * Lanes);
+                for (int t = 0; t < x.Rows; t++, at += xStride, from += yStride)
                 {
-                    ReadOnlySpan<Vector512<float>> row = rows.Slice((t * vectors) + c, 4);
-                    ReadOnlySpan<float> factors = x.Slice((t * xStride) + i, 4);
-                    Vector512<float> y0 = row[0], y1 = row[1], y2 = row[2], y3 = row[3];
-                    Vector512<float> f = Vector512.Create(factors[0]);
+                    Vector512<float> y0 = Vector512.LoadUnsafe(ref rows, from), y1 = Vector512.LoadUnsafe(ref rows, from + Lanes);
+                    Vector512<float> y2 = Vector512.LoadUnsafe(ref rows, from + (2 * Lanes)), y3 = Vector512.LoadUnsafe(ref rows, from + (3 * Lanes));
+                    Vector512<float> f = Vector512.Create(Unsafe.Add(ref factors, at));
                     a0 = Vector512.MultiplyAddEstimate(y0, f, a0);
                     a1 = Vector512.MultiplyAddEstimate(y1, f, a1);
                     a2 = Vector512.MultiplyAddEstimate(y2, f, a2);
                     a3 = Vector512.MultiplyAddEstimate(y3, f, a3);
-                    f = Vector512.Create(factors[1]);
+                    f = Vector512.Create(Unsafe.Add(ref factors, at + 1));
                     b0 = Vector512.MultiplyAddEstimate(y0, f, b0);
                     b1 = Vector512.MultiplyAddEstimate(y1, f, b1);
                     b2 = Vector512.MultiplyAddEstimate(y2, f, b2);
                     b3 = Vector512.MultiplyAddEstimate(y3, f, b3);
-                    f = Vector512.Create(factors[2]);
+                    f = Vector512.Create(Unsafe.Add(ref factors, at + 2));
                     c0 = Vector512.MultiplyAddEstimate(y0, f, c0);
                     c1 = Vector512.MultiplyAddEstimate(y1, f, c1);
                     c2 = Vector512.MultiplyAddEstimate(y2, f, c2);
                     c3 = Vector512.MultiplyAddEstimate(y3, f, c3);
-                    f = Vector512.Create(factors[3]);
+                    f = Vector512.Create(Unsafe.Add(ref factors, at + 3));
                     d0 = Vector512.MultiplyAddEstimate(y0, f, d0);
                     d1 = Vector512.MultiplyAddEstimate(y1, f, d1);
                     d2 = Vector512.MultiplyAddEstimate(y2, f, d2);
@@ -106,9 +106,10 @@ internal static partial class RowVectors
                 for (int j = i; j < i + 4; j++)
                 {
                     Vector512<float> a = default;
-                    for (int t = 0; t < count; t++)
+                    nuint at = (nuint)j, from = (nuint)(c * Lanes);
+                    for (int t = 0; t < x.Rows; t++, at += xStride, from += yStride)
                     {
-                        a = Vector512.MultiplyAddEstimate(rows[(t * vectors) + c], Vector512.Create(x[(t * xStride) + j]), a);
+                        a = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref rows, from), Vector512.Create(Unsafe.Add(ref factors, at)), a);
                     }
 
                     sums[(j * vectors) + c] += a;
@@ -118,32 +119,30 @@ internal static partial class RowVectors
     }
 
     /// <summary>As <see cref="AddProduct"/> for X and Y of one width, but only the blocks of 16 x 16 along the diagonal.</summary>
-    /// <param name="x">X (T, padded).</param>
-    /// <param name="y">Y (T, padded).</param>
-    /// <param name="stride">Length of their rows.</param>
-    /// <param name="sum">(stride, 16): row i holds columns 16 (i / 16) and on.</param>
+    /// <param name="x">X (T, c).</param>
+    /// <param name="y">Y (T, c).</param>
+    /// <param name="sum">(c, 16): row i holds columns 16 (i / 16) and on.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void AddDiagonalProducts(ReadOnlySpan<float> x, ReadOnlySpan<float> y, int stride, Span<float> sum)
+    public static void AddDiagonalProducts(Matrix x, Matrix y, Span<float> sum)
     {
-        ReadOnlySpan<Vector512<float>> rows = MemoryMarshal.Cast<float, Vector512<float>>(y);
         Span<Vector512<float>> sums = MemoryMarshal.Cast<float, Vector512<float>>(sum);
-        int vectors = stride / Lanes, count = x.Length / stride;
-        for (int i = 0; i < stride; i += 8)
+        ref float factors = ref Start(x, 0), rows = ref Start(y, 0);
+        nuint xStride = (nuint)x.Stride, yStride = (nuint)y.Stride;
+        for (int i = 0; i < x.Columns; i += 8)
         {
-            int c = i / Lanes;
             Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;
-            for (int t = 0; t < count; t++)
+            nuint at = (nuint)i, from = (nuint)(i / Lanes * Lanes);
+            for (int t = 0; t < x.Rows; t++, at += xStride, from += yStride)
             {
-                ReadOnlySpan<float> factors = x.Slice((t * stride) + i, 8);
-                Vector512<float> row = rows[(t * vectors) + c];
-                a0 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[0]), a0);
-                a1 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[1]), a1);
-                a2 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[2]), a2);
-                a3 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[3]), a3);
-                a4 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[4]), a4);
-                a5 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[5]), a5);
-                a6 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[6]), a6);
-                a7 = Vector512.MultiplyAddEstimate(row, Vector512.Create(factors[7]), a7);
+                Vector512<float> row = Vector512.LoadUnsafe(ref rows, from);
+                a0 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at)), a0);
+                a1 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 1)), a1);
+                a2 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 2)), a2);
+                a3 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 3)), a3);
+                a4 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 4)), a4);
+                a5 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 5)), a5);
+                a6 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 6)), a6);
+                a7 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 7)), a7);
             }
 
             Add(sums.Slice(i, 4), a0, a1, a2, a3);
@@ -151,21 +150,158 @@ internal static partial class RowVectors
         }
     }
 
-    /// <summary>sum += the rows of x, in their order; rows are as long as the sum, whole vectors.</summary>
+    /// <summary>Y = X M + bias for rows of whole vectors; the bias is added last.</summary>
+    /// <param name="x">X (T, c).</param>
+    /// <param name="m">M (c, d), rows without gaps.</param>
+    /// <param name="bias">d values.</param>
+    /// <param name="y">Y (T, d), overwritten.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void AddRows(ReadOnlySpan<float> x, Span<float> sum)
+    public static void Multiply(Matrix x, ReadOnlySpan<float> m, ReadOnlySpan<float> bias, Matrix y)
     {
-        ReadOnlySpan<Vector512<float>> rows = MemoryMarshal.Cast<float, Vector512<float>>(x);
-        Span<Vector512<float>> sums = MemoryMarshal.Cast<float, Vector512<float>>(sum);
-        for (int c = 0; c < sums.Length; c++)
+        int vectors = y.Columns / Lanes, t = 0;
+        ReadOnlySpan<Vector512<float>> offsets = MemoryMarshal.Cast<float, Vector512<float>>(bias);
+        ref float factors = ref Start(x, 0), rows = ref MemoryMarshal.GetReference(m), results = ref Start(y, 0);
+        nuint xStride = (nuint)x.Stride, yStride = (nuint)y.Stride, width = (nuint)y.Columns;
+        for (; t + 4 <= x.Rows && vectors % 4 == 0; t += 4)
         {
-            Vector512<float> all = default;
-            for (int at = c; at < rows.Length; at += sums.Length)
+            for (int c = 0; c < vectors; c += 4)
             {
-                all += rows[at];
+                Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default;
+                Vector512<float> b0 = default, b1 = default, b2 = default, b3 = default;
+                Vector512<float> c0 = default, c1 = default, c2 = default, c3 = default;
+                Vector512<float> d0 = default, d1 = default, d2 = default, d3 = default;
+                nuint at = (nuint)t * xStride, from = (nuint)(c * Lanes);
+                for (int k = 0; k < x.Columns; k++, at++, from += width)
+                {
+                    Vector512<float> y0 = Vector512.LoadUnsafe(ref rows, from), y1 = Vector512.LoadUnsafe(ref rows, from + Lanes);
+                    Vector512<float> y2 = Vector512.LoadUnsafe(ref rows, from + (2 * Lanes)), y3 = Vector512.LoadUnsafe(ref rows, from + (3 * Lanes));
+                    Vector512<float> f = Vector512.Create(Unsafe.Add(ref factors, at));
+                    a0 = Vector512.MultiplyAddEstimate(y0, f, a0);
+                    a1 = Vector512.MultiplyAddEstimate(y1, f, a1);
+                    a2 = Vector512.MultiplyAddEstimate(y2, f, a2);
+                    a3 = Vector512.MultiplyAddEstimate(y3, f, a3);
+                    f = Vector512.Create(Unsafe.Add(ref factors, at + xStride));
+                    b0 = Vector512.MultiplyAddEstimate(y0, f, b0);
+                    b1 = Vector512.MultiplyAddEstimate(y1, f, b1);
+                    b2 = Vector512.MultiplyAddEstimate(y2, f, b2);
+                    b3 = Vector512.MultiplyAddEstimate(y3, f, b3);
+                    f = Vector512.Create(Unsafe.Add(ref factors, at + (2 * xStride)));
+                    c0 = Vector512.MultiplyAddEstimate(y0, f, c0);
+                    c1 = Vector512.MultiplyAddEstimate(y1, f, c1);
+                    c2 = Vector512.MultiplyAddEstimate(y2, f, c2);
+                    c3 = Vector512.MultiplyAddEstimate(y3, f, c3);
+                    f = Vector512.Create(Unsafe.Add(ref factors, at + (3 * xStride)));
+                    d0 = Vector512.MultiplyAddEstimate(y0, f, d0);
+                    d1 = Vector512.MultiplyAddEstimate(y1, f, d1);
+                    d2 = Vector512.MultiplyAddEstimate(y2, f, d2);
+                    d3 = Vector512.MultiplyAddEstimate(y3, f, d3);
+                }
+
+                nuint to = ((nuint)t * yStride) + (nuint)(c * Lanes);
+                Vector512<float> o0 = offsets[c], o1 = offsets[c + 1], o2 = offsets[c + 2], o3 = offsets[c + 3];
+                Store(ref results, to, a0 + o0, a1 + o1, a2 + o2, a3 + o3);
+                Store(ref results, to + yStride, b0 + o0, b1 + o1, b2 + o2, b3 + o3);
+                Store(ref results, to + (2 * yStride), c0 + o0, c1 + o1, c2 + o2, c3 + o3);
+                Store(ref results, to + (3 * yStride), d0 + o0, d1 + o1, d2 + o2, d3 + o3);
+            }
+        }
+
+        for (; t < x.Rows; t++)
+        {
+            for (int c = 0; c < vectors; c++)
+            {
+                Vector512<float> a = default;
+                nuint at = (nuint)t * xStride, from = (nuint)(c * Lanes);
+                for (int k = 0; k < x.Columns; k++, at++, from += width)
+                {
+                    a = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref rows, from), Vector512.Create(Unsafe.Add(ref factors, at)), a);
+                }
+
+                (a + offsets[c]).StoreUnsafe(ref results, ((nuint)t * yStride) + (nuint)(c * Lanes));
+            }
+        }
+    }
+
+    /// <summary>sum += the rows of x times their weights, in their order; rows are whole vectors. Without weights all are 1.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void AddRows(Matrix x, ReadOnlySpan<float> weights, Span<float> sum)
+    {
+        Span<Vector512<float>> sums = MemoryMarshal.Cast<float, Vector512<float>>(sum);
+        ref float rows = ref Start(x, 0);
+        nuint stride = (nuint)x.Stride;
+        int c = 0;
+        for (; c + 4 <= sums.Length; c += 4)
+        {
+            Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default;
+            nuint at = (nuint)(c * Lanes);
+            for (int t = 0; t < x.Rows; t++, at += stride)
+            {
+                Vector512<float> weight = weights.IsEmpty ? Vector512<float>.One : Vector512.Create(weights[t]);
+                a0 = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref rows, at), weight, a0);
+                a1 = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref rows, at + Lanes), weight, a1);
+                a2 = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref rows, at + (2 * Lanes)), weight, a2);
+                a3 = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref rows, at + (3 * Lanes)), weight, a3);
             }
 
-            sums[c] += all;
+            Add(sums.Slice(c, 4), a0, a1, a2, a3);
+        }
+
+        for (; c < sums.Length; c++)
+        {
+            Vector512<float> a = default;
+            nuint at = (nuint)(c * Lanes);
+            for (int t = 0; t < x.Rows; t++, at += stride)
+            {
+                Vector512<float> weight = weights.IsEmpty ? Vector512<float>.One : Vector512.Create(weights[t]);
+                a = Vector512.MultiplyAddEstimate(Vector512.LoadUnsafe(ref rows, at), weight, a);
+            }
+
+            sums[c] += a;
+        }
+    }
+
+    /// <summary>The products of padded rows with one of them.</summary>
+    /// <param name="rows">Padded rows.</param>
+    /// <param name="x">A padded row.</param>
+    /// <param name="products">One for each row, overwritten.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Products(ReadOnlySpan<float> rows, ReadOnlySpan<float> x, Span<float> products)
+    {
+        ReadOnlySpan<Vector512<float>> all = MemoryMarshal.Cast<float, Vector512<float>>(rows), own = MemoryMarshal.Cast<float, Vector512<float>>(x);
+        for (int t = 0; t < products.Length; t++)
+        {
+            ReadOnlySpan<Vector512<float>> row = all.Slice(t * own.Length, own.Length);
+            Vector512<float> sum = default;
+            for (int c = 0; c < row.Length; c++)
+            {
+                sum = Vector512.MultiplyAddEstimate(row[c], own[c], sum);
+            }
+
+            products[t] = Vector512.Sum(sum);
+        }
+    }
+
+    /// <summary>target = x x for a symmetric matrix whose width is a multiple of 16.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Square(ReadOnlySpan<double> x, int width, Span<double> target)
+    {
+        ReadOnlySpan<Vector512<double>> rows = MemoryMarshal.Cast<double, Vector512<double>>(x);
+        Span<Vector512<double>> results = MemoryMarshal.Cast<double, Vector512<double>>(target);
+        int vectors = width / Vector512<double>.Count;
+        for (int i = 0; i < width; i++)
+        {
+            for (int c = 0; c + 2 <= vectors; c += 2)
+            {
+                Vector512<double> a = default, b = default;
+                for (int k = 0; k < width; k++)
+                {
+                    Vector512<double> factor = Vector512.Create(x[(i * width) + k]);
+                    a = Vector512.MultiplyAddEstimate(rows[(k * vectors) + c], factor, a);
+                    b = Vector512.MultiplyAddEstimate(rows[(k * vectors) + c + 1], factor, b);
+                }
+
+                (results[(i * vectors) + c], results[(i * vectors) + c + 1]) = (a, b);
+            }
         }
     }
 
@@ -203,6 +339,14 @@ internal static partial class RowVectors
         }
 
         return Vector512.Sum(all);
+    }
+
+    private static void Store(ref float target, nuint at, Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d)
+    {
+        a.StoreUnsafe(ref target, at);
+        b.StoreUnsafe(ref target, at + Lanes);
+        c.StoreUnsafe(ref target, at + (2 * Lanes));
+        d.StoreUnsafe(ref target, at + (3 * Lanes));
     }
 
     private static void Add(Span<Vector512<float>> sum, Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d)

@@ -101,6 +101,8 @@ public sealed class CertifiedPropertyTests(ITestOutputHelper log) : IDisposable
     /// <summary>A plan that tries everything, worth it or not.</summary>
     private static CertifiedPlan Reckless(Random random) => new()
     {
+        SmallQueryMean = random.Next(2) == 0 ? double.PositiveInfinity : 0.1,
+        SmallKeyMean = random.Next(2) == 0 ? double.PositiveInfinity : 0.25,
         LeastPairs = 0,
         MergePairs = 0,
         Flat = random.Next(2) == 0,

@@ -45,6 +45,12 @@ internal sealed class CertifiedSample : IDisposable
         Maps = kind == CertifiedSampleKind.SmoothLine || random.Next(4) == 0 ? null : ScaleSchedule.Square((side + 1) / 2, side);
         int queries = random.Next(4, 24), keys = kind == CertifiedSampleKind.OneKey ? 1 : Maps?.Tokens ?? random.Next(2, 60);
         int width = random.Next(3) == 0 ? random.Next(1, 4) : random.Next(4, 40), valueWidth = random.Next(1, 24);
+        if (random.Next(3) == 0)
+        {
+            // Whole vectors, of which sums are taken without copies.
+            (width, valueWidth) = (16 * random.Next(1, 4), 16 * random.Next(1, 6));
+        }
+
         _memory = new FloatBuffer(((long)(queries + keys) * width) + ((long)keys * valueWidth) + ((long)queries * valueWidth));
         _queries = _memory.Matrix(queries, width);
         _keys = _memory.Matrix(keys, width, (long)queries * width);
@@ -56,7 +62,7 @@ internal sealed class CertifiedSample : IDisposable
             _memory.Span()[random.Next(((queries + keys) * width) + (keys * valueWidth))] = value;
         }
 
-        Input = new AttentionInput(One(_queries), One(_keys), One(_values), random.Next(5) == 0 ? -1 : 1, Maps);
+        Input = new AttentionInput(One(_queries), One(_keys), One(_values), random.Next(5) switch { 0 => -1, 1 => 0.3f, _ => 1 }, Maps);
     }
 
     public CertifiedSampleKind Kind { get; }

@@ -72,6 +72,68 @@ public sealed class RowVectorsTests : IDisposable
         }
     }
 
+    [Theory]
+    [InlineData(16, 16)]
+    [InlineData(32, 64)]
+    [InlineData(64, 80)]
+    [InlineData(96, 128)]
+    public void Products_are_those_of_plain_loops(int width, int valueWidth)
+    {
+        using FloatBuffer values = new(Rows * 200), results = new(Rows * 130);
+        Matrix x = Draw(width, width + 3), y = new(values, 0, Rows, valueWidth, 200), z = new(results, 0, Rows, valueWidth, 130);
+        for (int i = 0; i < Rows; i++)
+        {
+            foreach (ref float value in y.Row(i))
+            {
+                value = _random.NextSingle() - 0.5f;
+            }
+        }
+
+        float[] weights = [.. Enumerable.Range(0, Rows).Select(_ => _random.NextSingle())], sum = new float[width * valueWidth], rows = new float[valueWidth];
+        float[] blocks = new float[width * RowVectors.Lanes], square = new float[width * width];
+        RowVectors.AddProduct(x, y, sum);
+        RowVectors.AddProduct(x, y, sum);
+        RowVectors.AddProduct(x, x, square);
+        RowVectors.AddDiagonalProducts(x, x, blocks);
+        RowVectors.AddRows(y, weights, rows);
+        RowVectors.AddRows(y, [], rows);
+        float[] bias = [.. rows];
+        RowVectors.Multiply(x, sum, bias, z);
+        for (int i = 0; i < width; i++)
+        {
+            for (int j = 0; j < valueWidth; j++)
+            {
+                Assert.Equal(2 * Enumerable.Range(0, Rows).Sum(t => (double)x.Row(t)[i] * y.Row(t)[j]), sum[(i * valueWidth) + j], 1e-4);
+            }
+
+            for (int j = 0; j < width; j++)
+            {
+                double expected = Enumerable.Range(0, Rows).Sum(t => (double)x.Row(t)[i] * x.Row(t)[j]);
+                Assert.Equal(expected, square[(i * width) + j], 1e-4);
+                if (i / RowVectors.Lanes == j / RowVectors.Lanes)
+                {
+                    Assert.Equal(expected, blocks[(i * RowVectors.Lanes) + (j % RowVectors.Lanes)], 1e-4);
+                }
+            }
+        }
+
+        for (int j = 0; j < valueWidth; j++)
+        {
+            Assert.Equal(Enumerable.Range(0, Rows).Sum(t => (weights[t] + 1.0) * y.Row(t)[j]), rows[j], 1e-4);
+            for (int t = 0; t < Rows; t++)
+            {
+                Assert.Equal(bias[j] + Enumerable.Range(0, width).Sum(i => (double)x.Row(t)[i] * sum[(i * valueWidth) + j]), z.Row(t)[j], 2e-3);
+            }
+        }
+
+        double[] symmetric = [.. square.Select(value => (double)value)], twice = new double[width * width];
+        RowVectors.Square(symmetric, width, twice);
+        Assert.Equal(Enumerable.Range(0, width).Sum(k => symmetric[k] * symmetric[(k * width) + 1]), twice[1], 1e-9 * twice[1 + width]);
+        float[] products = new float[3];
+        RowVectors.Products(square.AsSpan(0, 3 * width), square.AsSpan(0, width), products);
+        Assert.Equal(Enumerable.Range(0, width).Sum(k => (double)square[k] * square[(2 * width) + k]), products[2], 1e-4 * products[0]);
+    }
+
     [Fact]
     public void Phi_of_eight_numbers_is_that_of_each_and_never_below_the_function()
     {
