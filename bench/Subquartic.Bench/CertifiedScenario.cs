@@ -97,7 +97,7 @@ internal sealed class CertifiedScenario : IScenario
                 "certified", _ => certificate = certified.Attend(input, One(quickly), bounds),
                 () => Error(input, quickly, (row, error) =>
                 {
-                    if (certificate.ExactRows < queries && bounds[row] != certificate.ErrorBound)
+                    if (bounds[row] > 1.01 * allowed)
                     {
                         ratios.Add(bounds[row] / Math.Max(error, 1e-12));
                     }
