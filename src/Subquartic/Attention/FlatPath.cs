@@ -30,7 +30,8 @@ namespace Subquartic.Attention;
 /// in total variation. Keys with q0.k' more than 80 below the largest keep that distance instead: their mass, true and stored, is at
 /// most S e^(-80 + 2b) of the whole, and they change the result by at most range(V) times that; where |q0| |k'| is at most 10 for all keys nothing is divided out.
 /// Moments are sums of 64 products in float32, of 8 such sums, and of those in double: with n = 80 (<see cref="Terms"/>), A is off by gamma_n max|V|, J^T u by
-/// (2 gamma_n + gamma_(c+4)) |u| max|k'| max|V|, u^T Sigma u by the same with max|k'| |u| in place of max|V|. Values below the normal numbers add (S + 4) 2^-149.</para>
+/// (2 gamma_n + gamma_(c+4)) |u| max|k'| max|V|, u^T Sigma u by the same with max|k'| |u| in place of max|V|. Values below the normal numbers add (S + 4) 2^-149, entries of J, and of J times
+/// the scale, 2 c 2^-149 (|u| + |q|).</para>
 /// </remarks>
 internal sealed class FlatPath(KernelSet kernels, CertifiedPlan plan) : IDisposable
 {
@@ -52,6 +53,9 @@ internal sealed class FlatPath(KernelSet kernels, CertifiedPlan plan) : IDisposa
 
     // Up to it weights exp(q0.k') are taken as they are; beyond, the largest is divided out.
     private const double LargestPilot = 10;
+
+    // Beyond, J times the scale might leave the range of float32.
+    private const float LargestScale = 1e6f;
 
     private const int Lanes = RowVectors.Lanes;
 
@@ -77,6 +81,7 @@ internal sealed class FlatPath(KernelSet kernels, CertifiedPlan plan) : IDisposa
     private double _steepness;
     private double _pilotRounding;
     private double _pilotLength;
+    private double _longestRaw;
     private bool _plain;
     private int _parts;
 
@@ -171,7 +176,9 @@ internal sealed class FlatPath(KernelSet kernels, CertifiedPlan plan) : IDisposa
         Work += (double)head.Keys.Rows * Width * (ValueWidth + Columns) + ((double)head.Queries.Rows * Width * ValueWidth);
         _pilotLength = Length(head.QueryMean);
         _largest = 0;
-        _plain = Width % Lanes == 0 && ValueWidth % Lanes == 0
+        float scale = Math.Abs(head.Scale);
+        _longestRaw = scale > 0 ? head.LongestQuery / scale : 0;
+        _plain = scale <= LargestScale && Width % Lanes == 0 && ValueWidth % Lanes == 0
             && _pilotLength <= plan.SmallQueryMean * head.LongestQuery && Length(head.KeyMean) <= plan.SmallKeyMean * head.LongestKey;
         _pilotLength = _plain ? 0 : _pilotLength;
         if (_pilotLength * 2 * head.LongestKey > LargestPilot)
@@ -533,7 +540,7 @@ internal sealed class FlatPath(KernelSet kernels, CertifiedPlan plan) : IDisposa
         double lost = _head.Keys.Rows * Math.Exp(-80 + (2 * b));
         bound = (truncation * (1 + 1e-6)) + (_head.Range * (Math.Tanh(shift / 2) + lost))
             + ((MomentError(length) + ExactAttention.Gamma(Terms)) * _head.LargestValue) + (4 * U * slope)
-            + ((_head.Keys.Rows + 4) * (double)float.Epsilon);
+            + ((_head.Keys.Rows + 4 + (2 * Width * (length + _longestRaw))) * (double)float.Epsilon);
         return bound <= _tolerance.Allowed(_head.Range, largest);
     }
 
