@@ -63,7 +63,7 @@ internal static class CommandLine
             new AnalyzeVerb(), new EvaluateVerb(), new DatasetVerb(),
             new Command("train", "Trains a model on pictures: vqvae first, then var; lora tunes, the classifier judges what they draw.")
             {
-                new TrainVqVaeVerb(), new TrainVarVerb(), new TrainDecoderVerb(), new TrainLoraVerb(), new TrainClassifierVerb(),
+                new TrainVqVaeVerb(), new TrainVarVerb(), new TrainDecoderVerb(), new TrainCriticVerb(), new TrainLoraVerb(), new TrainClassifierVerb(),
             },
             new Command("limits", "Calculates and measures what fast attention can and cannot do; no model is needed.")
             {

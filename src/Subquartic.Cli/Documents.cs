@@ -46,7 +46,7 @@ internal sealed record ModelDocument(
     string Attention, string Kernels, int Threads);
 
 /// <summary>How a picture was drawn; guidance, temperature and passes are a number, or one for each scale.</summary>
-internal sealed record SamplingDocument(ulong Seed, JsonNode Guidance, int TopK, float TopP, JsonNode Temperature, JsonNode Passes, bool Smooth);
+internal sealed record SamplingDocument(ulong Seed, JsonNode Guidance, int TopK, float TopP, JsonNode Temperature, JsonNode Passes, bool Smooth, int Candidates);
 
 /// <summary>A picture that was written.</summary>
 internal sealed record PictureDocument(int Index, int Class, string Name, string File, string? Strip, IReadOnlyList<int> Tokens);

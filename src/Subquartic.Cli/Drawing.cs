@@ -66,7 +66,7 @@ internal sealed class Drawing(LoadedModel model, GenerationRequest request, Dire
         {
             SamplingOptions s = request.Sampling;
             Terminal.WriteJson(new GenerateDocument(
-                Describe(model), new SamplingDocument(request.Seed, request.Guidance.ToJson(), s.TopK, s.TopP, s.Temperature.ToJson(), s.Passes.ToJson(), s.MoreSmooth),
+                Describe(model), new SamplingDocument(request.Seed, request.Guidance.ToJson(), s.TopK, s.TopP, s.Temperature.ToJson(), s.Passes.ToJson(), s.MoreSmooth, request.Candidates),
                 _pictures, _grid, stages, peak, Units.PeakMemory, model.Attention.Report()), Documents.Default.GenerateDocument);
             return;
         }

@@ -34,7 +34,7 @@ internal sealed class SampleFolder
         Directory.CreateDirectory(folder);
         var own = new SampleSettings(
             model.Path, model.Attention.Name, settings.Seed, settings.Guidance.ToJson(), settings.Sampling.TopK, settings.Sampling.TopP, settings.Sampling.Temperature.ToJson(),
-            settings.Sampling.Passes.ToJson(), settings.Sampling.MoreSmooth, perClass);
+            settings.Sampling.Passes.ToJson(), settings.Sampling.MoreSmooth, settings.Candidates, perClass);
         string path = Path.Combine(folder, SettingsFile), text = JsonSerializer.Serialize(own, Documents.Default.SampleSettings);
         if (File.Exists(path) && File.ReadAllText(path).TrimEnd() != text)
         {
@@ -90,4 +90,4 @@ internal sealed class SampleFolder
 
 /// <summary>How the pictures of a folder were drawn.</summary>
 internal sealed record SampleSettings(
-    string Model, string Attention, ulong Seed, JsonNode Guidance, int TopK, float TopP, JsonNode Temperature, JsonNode Passes, bool Smooth, int PerClass);
+    string Model, string Attention, ulong Seed, JsonNode Guidance, int TopK, float TopP, JsonNode Temperature, JsonNode Passes, bool Smooth, int Candidates, int PerClass);

@@ -50,12 +50,21 @@ internal sealed class SamplingFlags
         values => values.Values.All(value => value is >= 1 and <= SamplingOptions.MaxPasses && value == (int)value),
         $"a whole number, 1 to {SamplingOptions.MaxPasses}, or one for each scale with commas between");
 
+    private readonly Option<int> _candidates = new Option<int>("--candidates")
+    {
+        Description = "Beginnings drawn of each picture, of which the model's critic chooses one to finish. [default: as the critic recommends, or 1]",
+        HelpName = "number",
+    }.Require(value => value is >= 1 and <= GenerationRequest.MaxCandidates, $"a whole number, 1 to {GenerationRequest.MaxCandidates}");
+
     private readonly Option<bool> _smooth = new("--smooth")
     {
         Description = "Mix code vectors instead of choosing one: smoother pictures, less detail.",
     };
 
-    public void AddTo(Command verb)
+    /// <summary>Adds the options to a verb.</summary>
+    /// <param name="verb">The verb.</param>
+    /// <param name="withCandidates">Whether it can draw several beginnings of a picture.</param>
+    public void AddTo(Command verb, bool withCandidates = true)
     {
         verb.Validators.Add(result =>
         {
@@ -68,6 +77,11 @@ internal sealed class SamplingFlags
         {
             verb.Add(option);
         }
+
+        if (withCandidates)
+        {
+            verb.Add(_candidates);
+        }
     }
 
     /// <summary>What the options ask for.</summary>
@@ -75,9 +89,16 @@ internal sealed class SamplingFlags
     /// <param name="labels">What to draw.</param>
     /// <param name="otherwise">For options that were not given.</param>
     /// <param name="scales">Scales of the model.</param>
-    /// <exception cref="UserException">An option has another number of values.</exception>
-    public GenerationRequest Request(ParseResult options, IReadOnlyList<int> labels, SamplingDefaults otherwise, int scales)
+    /// <param name="hasCritic">Whether the model has a critic.</param>
+    /// <exception cref="UserException">An option has another number of values, or asks for candidates where nothing can choose between them.</exception>
+    public GenerationRequest Request(ParseResult options, IReadOnlyList<int> labels, SamplingDefaults otherwise, int scales, bool hasCritic)
     {
+        if (options.GetValue(_candidates) > 1 && !hasCritic)
+        {
+            throw new UserException(
+                $"{_candidates.Name} is {options.GetValue(_candidates)}, but the model has no critic to choose between them ({Critic.FileName} in its folder; 'train critic' makes one)");
+        }
+
         foreach (Option<ScaleValues> option in new[] { _guidance, _temperature, _passes })
         {
             ScaleValues given = options.GetValue(option);
@@ -92,6 +113,7 @@ internal sealed class SamplingFlags
             Labels = labels,
             Seed = options.GetValue(_seed),
             Guidance = Given(_guidance, otherwise.Guidance),
+            Candidates = Given(_candidates, otherwise.Candidates),
             Sampling = new SamplingOptions
             {
                 TopK = Given(_topK, otherwise.TopK),

@@ -62,6 +62,23 @@ public sealed class TrainTests : IDisposable
         WritePicture(Path.Combine("two", "dog", "a.png"), 16);
         Refuses(1, "train decoder --model model --out other --data two", "--data has the classes cat, dog", "apple");
 
+        // A critic chooses between beginnings, by default as many as it recommends.
+        Refuses(1, "generate --model model --candidates 2", "--candidates is 2", "critic.safetensors");
+        Refuses(2, "train critic --model model --out other --scales 3", "--scales is 3", "has 3 maps");
+        Refuses(1, "train critic --model model --out other --data two", "--data has the classes cat, dog", "apple");
+        JsonElement critic = Train("train critic --model model --out critic --batch 4 --steps 3 --candidates 3 --draw-every 2 --dtype f16 --json").Json();
+        Assert.Equal("critic", critic.GetProperty("stage").GetString());
+        Assert.Equal("""{"scales":2,"candidates":3}""", File.ReadAllText(_program.At("critic", "critic.json")).TrimEnd());
+        foreach (string file in (string[])["critic.safetensors", "critic.json"])
+        {
+            File.Copy(_program.At("critic", file), _program.At("model", file));
+        }
+
+        JsonElement chosen = _program.Succeed("generate", "--model", "model", "--class", "3", "--json").Json();
+        Assert.Equal(3, chosen.GetProperty("sampling").GetProperty("candidates").GetInt32());
+        JsonElement one = _program.Succeed("generate", "--model", "model", "--class", "3", "--candidates", "1", "--json").Json();
+        Assert.Equal(Tokens(drawn), Tokens(one));
+
         // Weights can be the start of another training; sizes come from the file.
         Train("train var --vae tokenizer/vae.safetensors --from model/var.safetensors --out tuned --batch 2 --steps 1 --samples 1");
         const string other = "train var --vae tokenizer/vae.safetensors --out other";

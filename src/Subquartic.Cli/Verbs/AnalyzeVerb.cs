@@ -64,7 +64,7 @@ internal sealed class AnalyzeVerb : Verb
         Add(_tolerance);
         Add(_sides);
         Add(_out);
-        _sampling.AddTo(this);
+        _sampling.AddTo(this, withCandidates: false);
         _engine.AddTo(this, withAttention: false);
         AddJson();
     }
@@ -79,7 +79,7 @@ internal sealed class AnalyzeVerb : Verb
 
         KernelSet kernels = _engine.CreateKernels(options);
         using ModelFiles files = _engine.Open(options, terminal);
-        GenerationRequest request = _sampling.Request(options, Labels(options, files), files.Sampling, files.VarConfig.Scales.Count);
+        GenerationRequest request = _sampling.Request(options, Labels(options, files), files.Sampling with { Candidates = 1 }, files.VarConfig.Scales.Count, hasCritic: false);
         ModelAnalysis? analysis = null;
         await WorkProgress.RunAsync(terminal, report => Task.Run(
             () => analysis = ModelAnalyzer.Analyze(

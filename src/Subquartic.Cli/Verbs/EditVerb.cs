@@ -88,7 +88,7 @@ internal sealed class EditVerb : Verb
         int[] labels = ClassOption.Labels(
             options.GetValue(_classes), model.Generator.Transformer.Config.Classes, model.ClassNames, [ClassOption.None]);
         GenerationRequest drawn = _sampling.Request(
-            options, [.. labels.SelectMany(label => Enumerable.Repeat(label, options.GetValue(_count)))], model.Sampling, model.Scales);
+            options, [.. labels.SelectMany(label => Enumerable.Repeat(label, options.GetValue(_count)))], model.Sampling, model.Scales, model.Generator.HasCritic);
         GenerationRequest request = model.Generator.Prepare(
             new EditRequest
             {

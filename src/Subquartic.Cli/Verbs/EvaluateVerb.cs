@@ -88,7 +88,7 @@ internal sealed class EvaluateVerb : Verb
         string? npz = options.GetValue(_npz)?.ToString();
         using LoadedModel model = _engine.Load(options, terminal, withEncoder: npz is null, cancellation);
         int given = options.GetValue(_count);
-        GenerationRequest settings = _sampling.Request(options, [], npz is null ? model.Sampling : SamplingDefaults.Protocol, model.Scales);
+        GenerationRequest settings = _sampling.Request(options, [], npz is null ? model.Sampling : SamplingDefaults.Protocol, model.Scales, model.Generator.HasCritic);
         using ImageJudge? judge = npz is null ? OpenJudge(options, model) : null;
         IImageDataset? real = npz is null ? OpenData(options, model, judge!, given > 0 ? given : 200, cancellation) : null;
         var samples = new SampleFolder(folder, model, settings, given > 0 ? given : npz is null ? 200 : ProtocolPerClass);

@@ -58,7 +58,7 @@ internal sealed class GenerateVerb : Verb
         using LoadedModel model = _engine.Load(options, terminal, withEncoder: false, cancellation);
         int[] labels = [.. ClassOption.Labels(options.GetValue(_classes), model.Generator.Transformer.Config.Classes, model.ClassNames)
             .SelectMany(label => Enumerable.Repeat(label, options.GetValue(_count)))];
-        GenerationRequest request = _sampling.Request(options, labels, model.Sampling, model.Scales) with { Previews = options.GetValue(_strip) };
+        GenerationRequest request = _sampling.Request(options, labels, model.Sampling, model.Scales, model.Generator.HasCritic) with { Previews = options.GetValue(_strip) };
         var drawing = new Drawing(model, request, options.GetRequiredValue(_out), terminal);
         int columns = options.GetValue(_grid);
         await drawing.RunAsync(model.Generator.GenerateAsync(request, cancellation), columns < 0 ? null : columns);

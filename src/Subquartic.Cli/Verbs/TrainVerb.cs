@@ -85,9 +85,9 @@ internal abstract class TrainVerb : Verb
     private readonly EngineOptions _engine = new();
 
     protected TrainVerb(string stage, string description, params string[] examples)
-        : this(stage, description, Defaults, examples) => Add(_from);
+        : this(stage, description, Defaults, examples) => AddFrom();
 
-    /// <summary>A stage with other defaults, which does not start from the weights of a checkpoint.</summary>
+    /// <summary>A stage with other defaults, which starts from the weights of a checkpoint only where <see cref="AddFrom"/> is called.</summary>
     protected TrainVerb(string stage, string description, TrainingOptions defaults, params string[] examples)
         : base(stage, description, examples)
     {
@@ -141,6 +141,9 @@ internal abstract class TrainVerb : Verb
     /// <summary>Writes what else belongs to the model.</summary>
     /// <returns>The files.</returns>
     protected virtual IEnumerable<string> MoreFiles(ParseResult options, string folder, Stage stage) => [];
+
+    /// <summary>Lets the training start from the weights of a checkpoint.</summary>
+    protected void AddFrom() => Add(_from);
 
     /// <summary>Adds an option that a training that goes on must repeat.</summary>
     protected void AddSetting<T>(Option<T> option)

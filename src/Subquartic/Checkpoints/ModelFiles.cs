@@ -40,12 +40,21 @@ public sealed class ModelFiles : IDisposable
         Require(VarConfig.CodeChannels == VqVaeConfig.CodeChannels, "code channels", VarConfig.CodeChannels, VqVaeConfig.CodeChannels);
         int phis = VqVaeConfig.SharedPhi == 0 ? vqVae.CountModules("quantize.quant_resi") : VarConfig.Scales.Count;
         Require(VarConfig.Scales.Count == phis, "number of scales", VarConfig.Scales.Count, phis);
+
+        // The last to be opened, so that nothing after it can fail.
+        string critic = Path.Combine(Path.GetDirectoryName(var.Checkpoint.Path) ?? "", Generation.Critic.FileName);
+        if (File.Exists(critic))
+        {
+            Critic = CriticFile.Open(critic, VarConfig);
+            Sampling = Sampling with { Candidates = Critic.Candidates };
+        }
     }
 
     private ModelFiles(ModelFiles files, CheckpointView var, IReadOnlyList<string>? classNames)
     {
-        (Var, VqVae, VqVaeConfig, Note, ClassNames, Sampling) = (var, files.VqVae, files.VqVaeConfig, files.Note, classNames, files.Sampling);
+        (Var, VqVae, VqVaeConfig, Note, ClassNames, Sampling) = (var, files.VqVae, files.VqVaeConfig, files.Note, classNames, files.Sampling with { Candidates = 1 });
         VarConfig = files.VarConfig with { Classes = var.Size("class_emb.weight", 2, 0) - 1 };
+        files.Critic?.Dispose();
     }
 
     /// <summary>The transformer's state dict.</summary>
@@ -69,6 +78,9 @@ public sealed class ModelFiles : IDisposable
 
     /// <summary>How to draw where a user says nothing: as stated beside the transformer (<c>recommended_sampling</c>), otherwise the reference's settings.</summary>
     public SamplingDefaults Sampling { get; }
+
+    /// <summary>The critic beside the transformer (<c>critic.safetensors</c>), or null. It judges what this transformer draws: with adapters there is none.</summary>
+    public CriticFile? Critic { get; }
 
     /// <summary>The model with adapters merged while it is read.</summary>
     /// <param name="adapters">The adapters and their weights.</param>
@@ -133,6 +145,7 @@ public sealed class ModelFiles : IDisposable
     {
         Var.Checkpoint.Dispose();
         VqVae.Checkpoint.Dispose();
+        Critic?.Dispose();
     }
 
     // What the required files hold is taken; the other files are searched for what is then missing.

@@ -13,6 +13,7 @@ internal sealed class GenerationBatch : IDisposable
 {
     private readonly VarModel _transformer;
     private readonly VqVae _autoencoder;
+    private readonly Critic? _critic;
     private readonly IAttention _attention;
     private readonly ScaleSchedule _scales;
     private readonly VarRun _run;
@@ -29,14 +30,16 @@ internal sealed class GenerationBatch : IDisposable
     /// <summary>Reserves the memory.</summary>
     /// <param name="transformer">Predicts tokens.</param>
     /// <param name="autoencoder">Makes images of them.</param>
+    /// <param name="critic">Chooses between the candidates of an image; not null where a request asks for several.</param>
     /// <param name="attention">How attention is computed.</param>
     /// <param name="codebook">The packed code vectors, (Cvae, V).</param>
     /// <param name="images">Images of the largest batch.</param>
     /// <param name="rows">Rows of the transformer's largest batch.</param>
-    public GenerationBatch(VarModel transformer, VqVae autoencoder, IAttention attention, PackedMatrix codebook, int images, int rows)
+    public GenerationBatch(VarModel transformer, VqVae autoencoder, Critic? critic, IAttention attention, PackedMatrix codebook, int images, int rows)
     {
         _transformer = transformer;
         _autoencoder = autoencoder;
+        _critic = critic;
         _attention = attention;
         _codebook = codebook;
         _scales = transformer.Config.Scales;
@@ -71,23 +74,50 @@ internal sealed class GenerationBatch : IDisposable
         GenerationRequest request, int first, int count, StageClock clock, Action<ScaleResult>? onScale, CancellationToken cancellation)
     {
         var drawn = new int[count][];
-        FeatureMap featureMap = DrawMaps(request, first, drawn, clock, onScale, cancellation);
+        int[]? candidates = request.Candidates > 1 ? Choose(request, first, drawn, _critic!, clock, cancellation) : null;
+        FeatureMap featureMap = DrawMaps(request, first, drawn, candidates, _scales.Count, clock, onScale, cancellation);
         GeneratedImage[] images = Decode(request, first, featureMap, drawn, cancellation);
         clock.Decoder(count * _autoencoder.Config.DecoderFlops(_scales.Last));
         onScale?.Invoke(Result(request, first, _scales.Count - 1, featureMap, clock) with { Finished = images });
         return images;
     }
 
+    /// <summary>Draws the beginnings of images, and lets the critic choose one for each.</summary>
+    /// <returns>For each image the candidate to go on with. It is drawn again: to keep the state of the best so far would need a second cache of keys and values.</returns>
+    private int[] Choose(GenerationRequest request, int first, int[][] drawn, Critic critic, StageClock clock, CancellationToken cancellation)
+    {
+        int count = drawn.Length;
+        int[] labels = [.. request.Labels.Skip(first).Take(count)];
+        int[] chosen = new int[count], candidates = new int[count];
+        double[] best = [.. Enumerable.Repeat(double.NegativeInfinity, count)], scores = new double[count];
+        for (int candidate = 0; candidate < request.Candidates; candidate++)
+        {
+            candidates.AsSpan().Fill(candidate);
+            critic.Score(DrawMaps(request, first, drawn, candidates, critic.Scales, clock, null, cancellation), labels, scores);
+            clock.Sampling();
+            for (int i = 0; i < count; i++)
+            {
+                double score = Critic.Noisy(scores[i], request.Candidates, request.Seed, request.FirstIndex + first + i, candidate);
+                (best[i], chosen[i]) = score > best[i] ? (score, candidate) : (best[i], chosen[i]);
+            }
+        }
+
+        return chosen;
+    }
+
     /// <summary>Draws the tokens of images without decoding them.</summary>
     /// <param name="request">What to draw.</param>
     /// <param name="first">Index of the batch's first image in the request.</param>
     /// <param name="drawn">One entry for each image to draw, at most <see cref="Images"/>; gets its tokens.</param>
+    /// <param name="candidates">For each image, which of its candidates is drawn; null for the first.</param>
+    /// <param name="scales">How many of the scales to draw.</param>
     /// <param name="clock">Times the stages.</param>
     /// <param name="onScale">Told about each scale but the last; may be null.</param>
     /// <param name="cancellation">Takes effect within a block.</param>
-    /// <returns>The quantised feature maps, valid until the next call.</returns>
+    /// <returns>The running feature maps after the last scale drawn, valid until the next call.</returns>
     public FeatureMap DrawMaps(
-        GenerationRequest request, int first, int[][] drawn, StageClock clock, Action<ScaleResult>? onScale, CancellationToken cancellation)
+        GenerationRequest request, int first, int[][] drawn, int[]? candidates, int scales, StageClock clock, Action<ScaleResult>? onScale,
+        CancellationToken cancellation)
     {
         int count = drawn.Length;
         bool guided = request.IsGuided;
@@ -104,7 +134,7 @@ internal sealed class GenerationBatch : IDisposable
         _orders = _scales.PassesOf(request.Sampling.Passes);
         clock.Resume();
         _run.Begin(labels, guided);
-        for (int scale = 0; scale < _scales.Count; scale++)
+        for (int scale = 0; scale < scales; scale++)
         {
             TokenMapSize size = _scales[scale];
             int rows = count * size.Tokens;
@@ -120,7 +150,7 @@ internal sealed class GenerationBatch : IDisposable
                 conditional = logits.SliceRows(0, rows);
                 TokenSampler.Sample(
                     _transformer.Kernels, conditional, guided ? logits.SliceRows(rows, rows) : default, request.Sampling,
-                    Step(request, first, scale), _pass);
+                    Step(request, first, scale, candidates), _pass);
                 Take(request, scale, first, count, pass, pass + 1 < passes ? input : default);
                 clock.Sampling();
             }
@@ -134,7 +164,7 @@ internal sealed class GenerationBatch : IDisposable
                 _autoencoder.Quantizer.Accumulate(_tokens.AsSpan(0, rows), scale, featureMap);
             }
 
-            if (scale + 1 < _scales.Count)
+            if (scale + 1 < scales)
             {
                 input = _input.FeatureMap(count, _scales[scale + 1].Height, _scales[scale + 1].Width, channels);
                 _autoencoder.Quantizer.NextInput(featureMap, scale, input);
@@ -168,7 +198,7 @@ internal sealed class GenerationBatch : IDisposable
         _pixels.Dispose();
     }
 
-    private SamplingStep Step(GenerationRequest request, int first, int scale)
+    private SamplingStep Step(GenerationRequest request, int first, int scale, int[]? candidates)
     {
         int tokens = _scales[scale].Tokens;
         Matrix noise = request.RecordedNoise;
@@ -180,6 +210,7 @@ internal sealed class GenerationBatch : IDisposable
             Progress = SamplingStep.ProgressAt(scale, _scales.Count),
             Seed = request.Seed,
             FirstImage = request.FirstIndex + first,
+            Candidates = candidates,
             RecordedNoise = noise,
             FirstRecorded = first * _scales.Tokens + _scales.Start(scale),
             RecordedPerImage = _scales.Tokens,
@@ -272,13 +303,13 @@ internal sealed class GenerationBatch : IDisposable
     {
         int count = featureMap.Batch;
         long decoder = _autoencoder.Config.DecoderFlops(_scales.Last);
-        long perImage = decoder;
-        long done = scale + 1 == _scales.Count ? decoder : 0;
+        long candidates = request.Candidates > 1 ? request.Candidates * Enumerable.Range(0, _critic!.Scales).Sum(Flops) : 0;
+        long perImage = candidates + decoder;
+        long done = candidates + (scale + 1 == _scales.Count ? decoder : 0);
         for (int k = 0; k < _scales.Count; k++)
         {
-            long flops = _transformer.Config.Flops(k, 1) * (_run.Rows / count) * Passes(k);
-            perImage += flops;
-            done += k <= scale ? flops : 0;
+            perImage += Flops(k);
+            done += k <= scale ? Flops(k) : 0;
         }
 
         return new ScaleResult
@@ -293,5 +324,7 @@ internal sealed class GenerationBatch : IDisposable
             Progress = (first + count * ((double)done / perImage)) / request.Labels.Count,
             Statistics = clock.Statistics,
         };
+
+        long Flops(int k) => _transformer.Config.Flops(k, 1) * (_run.Rows / count) * Passes(k);
     }
 }

@@ -24,6 +24,13 @@ public sealed record GenerationRequest
     /// <summary>How tokens are drawn.</summary>
     public SamplingOptions Sampling { get; init; } = new();
 
+    /// <summary>Candidates of a picture at most.</summary>
+    public const int MaxCandidates = 64;
+
+    /// <summary>How many beginnings of each picture are drawn, of which the model's <see cref="Critic"/> chooses the one that is finished, 1 to
+    /// <see cref="MaxCandidates"/>. 1 draws one and needs no critic.</summary>
+    public int Candidates { get; init; } = 1;
+
     /// <summary>Whether every scale but the last also gets a picture, decoded at the scale's own size (16 pixels for each token).</summary>
     public bool Previews { get; init; }
 

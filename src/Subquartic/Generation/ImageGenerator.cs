@@ -38,6 +38,7 @@ public sealed class ImageGenerator : IDisposable
     private readonly long _batchBytes;
     private readonly int _maxBatch;
     private readonly PackedMatrix _codebook;
+    private readonly Critic? _critic;
     private GenerationBatch? _batch;
     private bool _disposed;
 
@@ -45,8 +46,9 @@ public sealed class ImageGenerator : IDisposable
     /// <param name="transformer">Predicts tokens; owned by the generator from now on.</param>
     /// <param name="autoencoder">Makes images of them; owned by the generator from now on.</param>
     /// <param name="options">Attention and memory; null for the defaults, with the transformer's kernels.</param>
-    /// <exception cref="ArgumentException">The two models have different codebooks or token maps.</exception>
-    public ImageGenerator(VarModel transformer, VqVae autoencoder, GeneratorOptions? options = null)
+    /// <param name="critic">Chooses between beginnings; owned by the generator from now on; null where there is none.</param>
+    /// <exception cref="ArgumentException">The models have different codebooks, token maps or classes.</exception>
+    public ImageGenerator(VarModel transformer, VqVae autoencoder, GeneratorOptions? options = null, Critic? critic = null)
     {
         ArgumentNullException.ThrowIfNull(transformer);
         ArgumentNullException.ThrowIfNull(autoencoder);
@@ -65,7 +67,13 @@ public sealed class ImageGenerator : IDisposable
                 $"The transformer's token maps are {var.Scales}, the VQ-VAE's {autoencoder.Quantizer.Scales}.", nameof(autoencoder));
         }
 
+        if (critic is not null && critic.Classes != var.Classes)
+        {
+            throw new ArgumentException($"The transformer draws {var.Classes} classes, the critic knows {critic.Classes}.", nameof(critic));
+        }
+
         options ??= new GeneratorOptions { Kernels = transformer.Kernels };
+        _critic = critic;
         Transformer = transformer;
         Autoencoder = autoencoder;
         _attention = options.Attention(transformer.Kernels);
@@ -79,6 +87,9 @@ public sealed class ImageGenerator : IDisposable
 
     /// <summary>Makes images of tokens and tokens of images.</summary>
     public VqVae Autoencoder { get; }
+
+    /// <summary>Whether it can choose between several beginnings of an image (<see cref="GenerationRequest.Candidates"/>).</summary>
+    public bool HasCritic => _critic is not null;
 
     /// <summary>Height of an image in pixels.</summary>
     public int ImageHeight => Transformer.Config.Scales.Last.Height * Autoencoder.Config.DownSampling;
@@ -109,15 +120,18 @@ public sealed class ImageGenerator : IDisposable
         ScaleSchedule scales = files.VarConfig.Scales;
         VqVae autoencoder = VqVae.Load(files.VqVae, files.VqVaeConfig, scales, options.Kernels, options.WithEncoder);
         VarModel? transformer = null;
+        Critic? critic = null;
         try
         {
             transformer = VarModel.Load(files.Var, files.VarConfig, options.Kernels);
-            return new ImageGenerator(transformer, autoencoder, options);
+            critic = files.Critic?.Load(options.Kernels);
+            return new ImageGenerator(transformer, autoencoder, options, critic);
         }
         catch
         {
             autoencoder.Dispose();
             transformer?.Dispose();
+            critic?.Dispose();
             throw;
         }
     }
@@ -192,17 +206,18 @@ public sealed class ImageGenerator : IDisposable
         return new GenerationResult(images, clock.Statistics);
     }
 
-    /// <summary>Draws the tokens of images without decoding them.</summary>
+    /// <summary>Draws the first candidate of images, without decoding it.</summary>
     /// <param name="request">What to draw.</param>
-    /// <param name="maps">The quantised feature maps (images, h, w, Cvae), output.</param>
-    internal void DrawMaps(GenerationRequest request, FeatureMap maps)
+    /// <param name="maps">The running feature maps (images, h, w, Cvae) after the last scale drawn, output.</param>
+    /// <param name="scales">How many of the scales to draw; 0 for all.</param>
+    internal void DrawMaps(GenerationRequest request, FeatureMap maps, int scales = 0)
     {
         var clock = new StageClock();
         InBatches(
             request,
             (batch, first, count) =>
             {
-                FeatureMap drawn = batch.DrawMaps(request, first, new int[count][], clock, null, CancellationToken.None);
+                FeatureMap drawn = batch.DrawMaps(request, first, new int[count][], null, scales > 0 ? scales : Transformer.Config.Scales.Count, clock, null, CancellationToken.None);
                 for (int i = 0; i < count; i++)
                 {
                     drawn.Image(i).Span().CopyTo(maps.Image(first + i).Span());
@@ -253,6 +268,7 @@ public sealed class ImageGenerator : IDisposable
         _disposed = true;
         _batch?.Dispose();
         _codebook.Dispose();
+        _critic?.Dispose();
         Transformer.Dispose();
         Autoencoder.Dispose();
         _gate.Release();
@@ -287,7 +303,7 @@ public sealed class ImageGenerator : IDisposable
         {
             _batch?.Dispose();
             _batch = null;
-            _batch = new GenerationBatch(Transformer, Autoencoder, _attention, _codebook, images, rows);
+            _batch = new GenerationBatch(Transformer, Autoencoder, _critic, _attention, _codebook, images, rows);
         }
 
         return _batch;
@@ -300,6 +316,12 @@ public sealed class ImageGenerator : IDisposable
         int scales = Transformer.Config.Scales.Count;
         request.Sampling.Validate(scales);
         request.Guidance.Require("guidance", scales, float.IsFinite, "finite");
+        if (request.Candidates is < 1 or > GenerationRequest.MaxCandidates || (request.Candidates > 1 && (_critic is null || request.RecordedNoise.Buffer is not null)))
+        {
+            throw new ArgumentException(
+                $"{request.Candidates} candidates: 1 to {GenerationRequest.MaxCandidates} can be drawn, and more than one only by a model with a critic.", nameof(request));
+        }
+
         if (request.Labels.Count == 0)
         {
             throw new ArgumentException("A request needs at least one label.", nameof(request));

@@ -1,6 +1,6 @@
 namespace Subquartic.Generation;
 
-/// <summary>The random numbers of one token, one for each code: number v is a hash of (seed, image, scale, token, v), so it depends on
+/// <summary>The random numbers of one token, one for each code: number v is a hash of (seed, image, candidate, scale, token, v), so it depends on
 /// neither the batch nor the order in which tokens are drawn.</summary>
 internal readonly struct RandomStream
 {
@@ -11,10 +11,11 @@ internal readonly struct RandomStream
     /// <param name="image">Index of the image in it.</param>
     /// <param name="scale">Index of the scale.</param>
     /// <param name="token">Index of the token in its map.</param>
-    public RandomStream(ulong seed, int image, int scale, int token)
+    /// <param name="candidate">Which of the beginnings of the image; 0 where there is one only.</param>
+    public RandomStream(ulong seed, int image, int scale, int token, int candidate = 0)
     {
         ulong start = SplitMix64.Mix(seed + SplitMix64.Step);
-        start = SplitMix64.Mix((start ^ (uint)image) + SplitMix64.Step);
+        start = SplitMix64.Mix((start ^ ((ulong)(uint)candidate << 32) ^ (uint)image) + SplitMix64.Step);
         start = SplitMix64.Mix((start ^ (uint)scale) + SplitMix64.Step);
         _start = SplitMix64.Mix((start ^ (uint)token) + SplitMix64.Step);
     }

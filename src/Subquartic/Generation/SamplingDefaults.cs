@@ -24,6 +24,9 @@ public sealed record SamplingDefaults
     /// <summary>As in <see cref="SamplingOptions.Passes"/>.</summary>
     public ScaleValues Passes { get; init; } = 1;
 
+    /// <summary>As in <see cref="GenerationRequest.Candidates"/>.</summary>
+    public int Candidates { get; init; } = 1;
+
     /// <summary>A request with these settings.</summary>
     /// <param name="labels">The class of each image.</param>
     /// <returns>The request.</returns>
@@ -31,6 +34,7 @@ public sealed record SamplingDefaults
     {
         Labels = labels,
         Guidance = Guidance,
+        Candidates = Candidates,
         Sampling = new SamplingOptions { TopK = TopK, TopP = TopP, Temperature = Temperature, Passes = Passes },
     };
 }

@@ -26,6 +26,9 @@ internal readonly record struct SamplingStep
     /// <summary>Index of the first image of the batch in the generation.</summary>
     public int FirstImage { get; init; }
 
+    /// <summary>For each image of the batch, which of its candidates is drawn; null for the first.</summary>
+    public int[]? Candidates { get; init; }
+
     /// <summary>Exponential variates to use instead of random numbers, one row per token; absent when its buffer is null. With them a
     /// result of another implementation can be repeated.</summary>
     public Matrix RecordedNoise { get; init; }
@@ -220,7 +223,7 @@ internal static class TokenSampler
         private RandomStream Random(int task)
         {
             (int image, int token) = Math.DivRem(task, step.Tokens);
-            return new RandomStream(step.Seed, step.FirstImage + image, step.Scale, token);
+            return new RandomStream(step.Seed, step.FirstImage + image, step.Scale, token, step.Candidates?[image] ?? 0);
         }
     }
 }

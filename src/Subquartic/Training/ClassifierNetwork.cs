@@ -93,23 +93,9 @@ public sealed class ClassifierNetwork : IDisposable
     /// <summary>A convolution that halves the sides, one that does not, each followed by normalisation and SiLU.</summary>
     private sealed class Level(ParameterSet parameters, string name, int inputs, int outputs)
     {
-        private readonly Convolution _down = new(parameters, $"{name}.down", inputs, outputs);
-        private readonly Convolution _same = new(parameters, $"{name}.same", outputs, outputs);
+        private readonly ConvolutionUnit _down = new(parameters, $"{name}.down", inputs, outputs);
+        private readonly ConvolutionUnit _same = new(parameters, $"{name}.same", outputs, outputs);
 
         public Variable Forward(Tape tape, Variable x) => _same.Forward(tape, _down.Forward(tape, x, stride: 2), stride: 1);
-    }
-
-    private sealed class Convolution(ParameterSet parameters, string name, int inputs, int outputs)
-    {
-        // Fewer groups than channels, so that a level keeps how bright and how colourful its picture is.
-        private const int Groups = 8;
-
-        private readonly Parameter _weight = parameters.Uniform($"{name}.conv.weight", 1 / Math.Sqrt(inputs * 9), decays: true, outputs, inputs, 3, 3);
-        private readonly Parameter _bias = parameters.Constant($"{name}.conv.bias", 0, decays: false, outputs);
-        private readonly Parameter _scale = parameters.Constant($"{name}.norm.weight", 1, decays: false, outputs);
-        private readonly Parameter _shift = parameters.Constant($"{name}.norm.bias", 0, decays: false, outputs);
-
-        public Variable Forward(Tape tape, Variable x, int stride) =>
-            tape.GroupNorm(tape.Convolve(x, _weight, _bias, stride), _scale, _shift, silu: true, Groups);
     }
 }

@@ -51,7 +51,7 @@ internal sealed class SmallModel : IDisposable
         return VarModel.Load(file.Root, Var with { RopeBase = ropeBase }, kernels);
     }
 
-    public ImageGenerator LoadGenerator(KernelSet kernels, Func<KernelSet, IAttention>? attention = null, long batchBytes = 1 << 20)
+    public ImageGenerator LoadGenerator(KernelSet kernels, Func<KernelSet, IAttention>? attention = null, long batchBytes = 1 << 20, Critic? critic = null)
     {
         using Checkpoint file = Checkpoint.Open(VqVaePath);
         return new ImageGenerator(
@@ -62,7 +62,8 @@ internal sealed class SmallModel : IDisposable
                 Kernels = kernels,
                 Attention = attention ?? (set => new ExactAttention(set)),
                 BatchBytes = batchBytes,
-            });
+            },
+            critic);
     }
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
