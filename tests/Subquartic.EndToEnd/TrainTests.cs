@@ -184,7 +184,7 @@ public sealed class TrainTests : IDisposable
 
     [Theory]
     [InlineData(2, "train", "train")]
-    [InlineData(2, "train gan", "no verb 'gan'; there are vqvae, var, decoder, lora")]
+    [InlineData(2, "train gan", "no verb 'gan'; there are vqvae, var, decoder, critic, lora")]
     [InlineData(2, "train vqvae", "--out")]
     [InlineData(2, "train var --out x", "--vae")]
     [InlineData(2, "train vqvae --out x --channels 48", "--channels is '48', must be a multiple of 32")]
@@ -212,6 +212,9 @@ public sealed class TrainTests : IDisposable
     [InlineData(2, "train decoder --out x", "--model")]
     [InlineData(1, "train decoder --out x --model missing", "missing")]
     [InlineData(2, "train decoder --out x --model MODEL --true-share 2", "--true-share is '2'")]
+    [InlineData(2, "train critic --out x", "--model")]
+    [InlineData(1, "train critic --out x --model missing", "missing")]
+    [InlineData(2, "train critic --out x --model MODEL --scales 99", "--scales is 99")]
     [InlineData(2, "train lora --out x", "--model")]
     [InlineData(1, "train lora --out x --model missing", "missing")]
     [InlineData(2, "train lora --out x --model MODEL --targets q,x", "no target 'x'")]
