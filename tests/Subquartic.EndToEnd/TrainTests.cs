@@ -57,6 +57,10 @@ public sealed class TrainTests : IDisposable
         File.Copy(_program.At("decoder", "vae.safetensors"), _program.At("model", "vae.safetensors"), overwrite: true);
         JsonElement again = _program.Succeed("generate", "--model", "model", "--class", "3", "--json").Json();
         Assert.Equal(Tokens(drawn), Tokens(again));
+        Train("train classifier --out judge --size 16 --batch 2 --steps 1");
+        Train("train decoder --model model --out matched --true-share 1 --batch 2 --steps 3 --report-every 1 --match 0.3 --judge judge/classifier.safetensors --judge judge/classifier.safetensors");
+        Assert.All(Log("matched"), line => Assert.Equal(0, line.GetProperty("measures").GetProperty("matching").GetDouble())); // so few pictures make no means
+        Refuses(1, "train decoder --model model --out other --match 0.3 --judge judge/classifier.safetensors --judge none.safetensors", "none.safetensors");
         Refuses(2, "train decoder --model model --out other --drawn-scales 4", "--drawn-scales is 4", "has 3 maps");
         WritePicture(Path.Combine("two", "cat", "a.png"), 16);
         WritePicture(Path.Combine("two", "dog", "a.png"), 16);
@@ -212,6 +216,8 @@ public sealed class TrainTests : IDisposable
     [InlineData(2, "train decoder --out x", "--model")]
     [InlineData(1, "train decoder --out x --model missing", "missing")]
     [InlineData(2, "train decoder --out x --model MODEL --true-share 2", "--true-share is '2'")]
+    [InlineData(2, "train decoder --out x --model MODEL --match -1", "--match is '-1'")]
+    [InlineData(2, "train decoder --out x --model MODEL --draw-every 0", "--draw-every is '0'")]
     [InlineData(2, "train critic --out x", "--model")]
     [InlineData(1, "train critic --out x --model missing", "missing")]
     [InlineData(2, "train critic --out x --model MODEL --scales 99", "--scales is 99")]

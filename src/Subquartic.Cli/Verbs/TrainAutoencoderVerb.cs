@@ -22,9 +22,9 @@ internal abstract class TrainAutoencoderVerb : TrainVerb
     private readonly Option<double> _perceptual =
         Number("--perceptual", "Weight of the perceptual loss, for which --judge gives the features.", 0, value => value >= 0, "0 or more");
 
-    private readonly Option<FileInfo?> _judge = new("--judge")
+    private readonly Option<FileInfo[]> _judge = new("--judge")
     {
-        Description = "With --perceptual: a classifier that 'train classifier' wrote. [default: the one in the box, which knows the icons]",
+        Description = "Whose features a perceptual loss compares: a classifier that 'train classifier' wrote. Several may be given. [default: the one in the box, which knows the icons]",
         HelpName = "file",
     };
 
@@ -59,25 +59,32 @@ internal abstract class TrainAutoencoderVerb : TrainVerb
         Add(_judge);
     }
 
-    /// <summary>The perceptual loss asked for, and the network that it looks with, to be disposed; null for none.</summary>
+    /// <summary>The classifiers asked for; the caller disposes them.</summary>
     /// <exception cref="UserException">The pictures do not suit a classifier.</exception>
-    protected (PerceptualLoss? Loss, IDisposable? Owned) OpenPerceptual(ParseResult options, IImageDataset data)
+    protected ClassifierNetwork[] OpenJudges(ParseResult options, IImageDataset data)
     {
-        if (options.GetValue(_perceptual) == 0)
-        {
-            return (null, null);
-        }
-
         if (data.Height % ClassifierNetwork.DownSampling + data.Width % ClassifierNetwork.DownSampling != 0)
         {
             throw new UserException(
-                $"--perceptual: the pictures have {data.Height} x {data.Width} pixels; the classifier needs sides that divide by {ClassifierNetwork.DownSampling}",
+                $"{_judge.Name}: the pictures have {data.Height} x {data.Width} pixels; the classifier needs sides that divide by {ClassifierNetwork.DownSampling}",
                 ExitCode.Usage);
         }
 
-        using Checkpoint file = Checkpoint.Open(options.GetValue(_judge)?.ToString() ?? EngineOptions.BoxedJudge);
-        ClassifierNetwork network = ClassifierNetwork.Load(file.Root);
-        return (new PerceptualLoss(network, options.GetValue(_perceptual)), network);
+        string[] paths = options.GetValue(_judge) is { Length: > 0 } given ? [.. given.Select(file => file.ToString())] : [EngineOptions.BoxedJudge];
+        return [.. paths.Select(path =>
+        {
+            using Checkpoint file = Checkpoint.Open(path);
+            return ClassifierNetwork.Load(file.Root);
+        })];
+    }
+
+    /// <summary>The perceptual loss asked for, and the networks that it looks with, to be disposed; null for none.</summary>
+    /// <exception cref="UserException">The pictures do not suit a classifier.</exception>
+    protected (PerceptualLoss? Loss, ClassifierNetwork[] Owned) OpenPerceptual(ParseResult options, IImageDataset data)
+    {
+        double weight = options.GetValue(_perceptual);
+        ClassifierNetwork[] networks = weight == 0 ? [] : OpenJudges(options, data);
+        return (networks is [] ? null : new PerceptualLoss(networks, weight), networks);
     }
 
     /// <summary>Pictures above what the model makes of them: of the built-in data set some that training does not show.</summary>

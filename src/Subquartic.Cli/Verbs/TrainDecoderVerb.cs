@@ -24,16 +24,25 @@ internal sealed class TrainDecoderVerb : TrainAutoencoderVerb
     private readonly Option<double> _trueShare = Share(
         "--true-share", "Share of the pictures whose maps are all their own, so that reconstructions stay good.", 0.5);
 
+    private readonly Option<double> _match = Number(
+        "--match", "Weight of feature matching: as many more pictures are drawn from the first map on, and the mean features of each class, as --judge sees them, brought to those of real pictures.",
+        0, value => value >= 0, "0 or more");
+
+    private readonly Option<int> _drawEvery = Whole("--draw-every", "With --match: of so many steps one draws new pictures; the others show some that were drawn before.", 8, 1);
+
     public TrainDecoderVerb()
         : base(
             "decoder", "Trains the decoder of a trained model again, to make the picture of maps whose last tokens the model drew.", Defaults,
             "train decoder --model model --out decoder",
-            "train decoder --model models/icons --drawn-scales 1 --perceptual 0.1 --judge own/classifier.safetensors --out decoder --dtype f16")
+            "train decoder --model models/icons --drawn-scales 1 --perceptual 0.1 --judge own/classifier.safetensors --out decoder --dtype f16",
+            "train decoder --model model --true-share 1 --batch 16 --perceptual 1.8 --match 0.3 --out decoder")
     {
         Add(_model);
         AddSetting(_drawnScales);
         AddSetting(_trueShare);
         AddPerceptual();
+        AddSetting(_match);
+        AddSetting(_drawEvery);
         AddCommonSettings();
     }
 
@@ -62,11 +71,18 @@ internal sealed class TrainDecoderVerb : TrainAutoencoderVerb
         }
 
         TrainingOptions common = CommonOptions(options);
-        (PerceptualLoss? perceptual, IDisposable? network) = OpenPerceptual(options, data);
+        (PerceptualLoss? perceptual, ClassifierNetwork[] networks) = OpenPerceptual(options, data);
+        double match = options.GetValue(_match);
+        if (match > 0 && networks is [])
+        {
+            networks = OpenJudges(options, data);
+        }
+
         ImageGenerator generator = ImageGenerator.Load(files, new GeneratorOptions { Kernels = kernels, WithEncoder = true, MaxBatch = common.Batch });
         var trainer = new DecoderTrainer(
             new VqVaeNetwork(files.VqVaeConfig, scales, common.Seed, files.VqVae), generator, data, common, kernels, drawn,
-            files.Sampling, options.GetValue(_trueShare), perceptual);
-        return new Stage(trainer, data, Describe(files.VqVaeConfig, scales), generator, network);
+            files.Sampling, options.GetValue(_trueShare), perceptual,
+            match > 0 ? new FeatureMatching(networks, match, data.Classes.Count) : null, options.GetValue(_drawEvery));
+        return new Stage(trainer, data, Describe(files.VqVaeConfig, scales), [generator, .. networks]);
     }
 }

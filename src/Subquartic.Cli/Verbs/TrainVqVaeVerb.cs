@@ -78,7 +78,7 @@ internal sealed class TrainVqVaeVerb : TrainAutoencoderVerb
             options, last.Height * config.DownSampling, last.Width * config.DownSampling,
             $"the last of --scales, {last}, and {config.DownSampling} pixels per token from --channel-multipliers", cancellation);
         TrainingOptions common = CommonOptions(options);
-        (PerceptualLoss? perceptual, IDisposable? owned) = OpenPerceptual(options, data);
+        (PerceptualLoss? perceptual, ClassifierNetwork[] owned) = OpenPerceptual(options, data);
         var trainer = new VqVaeTrainer(
             new VqVaeNetwork(config, scales, common.Seed, from), data, common, kernels, options.GetValue(_beta), perceptual);
         return new Stage(trainer, data, Describe(config, scales), owned);

@@ -37,6 +37,9 @@ public sealed class ClassifierNetwork : IDisposable
     /// <summary>Width of the features.</summary>
     public const int FeatureWidth = 128;
 
+    /// <summary>Channels of all levels together.</summary>
+    internal static int LevelChannels => Channels.Sum();
+
     /// <summary>Pictures must have sides that divide by this.</summary>
     public const int DownSampling = 16;
 

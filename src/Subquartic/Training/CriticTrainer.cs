@@ -8,8 +8,7 @@ using Subquartic.Training.Operations;
 namespace Subquartic.Training;
 
 /// <summary>Trains a critic: to tell the first maps of real pictures from those that a transformer draws.</summary>
-/// <remarks>A step shows as many drawn beginnings as real ones. Drawing is what takes time, so only every few steps draw new ones, which are kept; the steps between show
-/// some of those kept, at random. The loss is that of a classifier of 2 C classes: that it must name the class too gives it the features from which to start; trained to tell drawn from real
+/// <remarks>A step shows as many drawn beginnings as real ones. The loss is that of a classifier of 2 C classes: that it must name the class too gives it the features from which to start; trained to tell drawn from real
 /// within a known class only, it was still at one half after 500 steps. Measures: <c>accuracy</c>, the share told apart in the last step with new ones, which is one half
 /// where drawn beginnings are as good as real ones; nothing per scale.</remarks>
 public sealed class CriticTrainer : Trainer
@@ -17,11 +16,9 @@ public sealed class CriticTrainer : Trainer
     private readonly CriticNetwork _network;
     private readonly ImageGenerator _generator;
     private readonly IAttention _attention;
-    private readonly GenerationRequest _drawing;
     private readonly int _scales;
-    private readonly int _drawEvery;
     private readonly FloatBuffer _maps;
-    private readonly FloatBuffer _kept;
+    private readonly DrawnMaps _drawn;
     private readonly FloatBuffer _accuracy = FloatBuffer.Of([0.5f]);
 
     /// <summary>Prepares training.</summary>
@@ -42,9 +39,7 @@ public sealed class CriticTrainer : Trainer
         ArgumentNullException.ThrowIfNull(generator);
         ArgumentNullException.ThrowIfNull(sampling);
         ScaleSchedule schedule = generator.Transformer.Config.Scales;
-        ArgumentOutOfRangeException.ThrowIfLessThan(scales, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(scales, schedule.Count);
-        ArgumentOutOfRangeException.ThrowIfLessThan(drawEvery, 1);
         int classes = generator.Transformer.Config.Classes;
         if ((dataset.Height, dataset.Width) != (generator.ImageHeight, generator.ImageWidth) || dataset.Classes.Count != classes || network.Classes != classes)
         {
@@ -56,41 +51,32 @@ public sealed class CriticTrainer : Trainer
         _network = network;
         _generator = generator;
         _attention = new ExactAttention(kernels);
-        _drawing = sampling.Request([]) with { Seed = options.Seed, Candidates = 1 };
         _scales = scales;
-        _drawEvery = drawEvery;
+        _drawn = new DrawnMaps(generator, sampling, options, classes, scales, drawEvery);
         _maps = new FloatBuffer(2L * options.Batch * schedule.Last.Tokens * network.CodeChannels);
-        _kept = new FloatBuffer((options.Steps + drawEvery - 1) / drawEvery * options.Batch * schedule[scales - 1].Tokens * network.CodeChannels);
     }
 
     private protected override string NetworkDescription =>
-        $"critic {_network.Classes} {_scales} {_drawEvery} {_drawing.Guidance} {_drawing.Sampling} {Hash(_generator.Autoencoder.Quantizer.Codebook.Span()):x} {Hash(_generator.Transformer.ClassEmbedding(0)):x}";
+        $"critic {_network.Classes} {_drawn.Description} {Hash(_generator.Autoencoder.Quantizer.Codebook.Span()):x}";
 
     private protected override (double Loss, Dictionary<string, double> Measures, double[] PerScale) Pass()
     {
         int batch = Options.Batch, classes = _network.Classes;
-        bool isNew = Step % _drawEvery == 0;
         TokenMapSize size = _generator.Transformer.Config.Scales[_scales - 1];
         Variable maps = Tape.NewMap(2 * batch, size.Height, size.Width, _network.CodeChannels, needsGradient: false);
         int[] labels = [.. Labels, .. new int[batch]];
-        if (isNew)
-        {
-            Draw();
-        }
-
         Encode(maps.Map);
-        for (int b = 0; b < batch; b++)
+        _drawn.Read(Step, b => Uniform(b, 0), maps.Map.Buffer.FeatureMap(batch, size.Height, size.Width, _network.CodeChannels, maps.Map.Offset + maps.Map.Length / 2), labels.AsSpan(batch));
+        for (int b = batch; b < labels.Length; b++)
         {
-            int picture = isNew ? NewPicture(b) : (int)(Uniform(b, 0) * ((Step / _drawEvery + 1) * batch));
-            labels[batch + b] = classes + picture % classes;
-            Kept(picture).Span().CopyTo(maps.Map.Image(batch + b).Span());
+            labels[b] += classes;
         }
 
         var losses = new float[2 * batch];
         var hits = new bool[2 * batch];
         Variable logits = _network.Forward(Tape, maps);
         Tape.CrossEntropy(logits, labels, 0, losses, hits);
-        if (isNew)
+        if (_drawn.IsNew(Step))
         {
             _accuracy.Span()[0] = Enumerable.Range(0, 2 * batch)
                 .Count(i => Critic.LogRatio(logits.Value.Row(i), labels[i] % classes) > 0 == i < batch) / (2f * batch);
@@ -99,16 +85,8 @@ public sealed class CriticTrainer : Trainer
         return (losses.Average(), new Dictionary<string, double> { ["accuracy"] = _accuracy.Span()[0] }, []);
     }
 
-    /// <summary>All beginnings drawn so far, and the last measure.</summary>
-    private protected override IEnumerable<(string Name, FloatBuffer Values)> ExtraState() => [("drawn", _kept), ("accuracy", _accuracy)];
-
-    private int NewPicture(int b) => (int)(Step / _drawEvery * Options.Batch) + b;
-
-    private FeatureMap Kept(int picture)
-    {
-        TokenMapSize size = _generator.Transformer.Config.Scales[_scales - 1];
-        return _kept.FeatureMap(1, size.Height, size.Width, _network.CodeChannels, (long)picture * size.Tokens * _network.CodeChannels);
-    }
+    /// <summary>The beginnings that were drawn, and the last measure.</summary>
+    private protected override IEnumerable<(string Name, FloatBuffer Values)> ExtraState() => [("drawn", _drawn.Values), ("accuracy", _accuracy)];
 
     /// <summary>The first maps of the step's pictures.</summary>
     private void Encode(FeatureMap maps)
@@ -132,25 +110,12 @@ public sealed class CriticTrainer : Trainer
         });
     }
 
-    /// <summary>Draws and keeps as many beginnings as the step has pictures, class after class in turn.</summary>
-    private void Draw()
-    {
-        int[] labels = [.. Enumerable.Range(0, Options.Batch).Select(b => NewPicture(b) % _network.Classes)];
-        FeatureMap drawn = _maps.FeatureMap(
-            labels.Length, _generator.Transformer.Config.Scales.Last.Height, _generator.Transformer.Config.Scales.Last.Width, _network.CodeChannels);
-        _generator.DrawMaps(_drawing with { Labels = labels, FirstIndex = NewPicture(0) }, drawn, _scales);
-        for (int b = 0; b < labels.Length; b++)
-        {
-            Critic.Reduce(drawn.Image(b), Kept(NewPicture(b)));
-        }
-    }
-
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
         base.Dispose(disposing);
         _maps.Dispose();
-        _kept.Dispose();
+        _drawn.Dispose();
         _accuracy.Dispose();
         _network.Dispose();
     }

@@ -10,7 +10,7 @@ using Subquartic.Training.Operations;
 namespace Subquartic.Training;
 
 /// <summary>Trains the decoder of a VQ-VAE again, for what a transformer draws: the first maps of a picture are its true ones, the last ones are drawn, and
-/// the decoder learns to make the picture of them.</summary>
+/// the decoder learns to make the picture of them. With feature matching it is also shown pictures of which every map is drawn.</summary>
 /// <remarks>The tokens of a map are drawn independently of each other, so the details of the last maps do not fit together as those of true ones do, which are
 /// all that the decoder has seen. Encoder, codes and phi stay as they are, to the bit: tokens keep their meaning, and the transformer needs no training.
 /// Measures: <c>l1</c>, <c>psnr</c> (of the step's pictures, in dB); nothing per scale.</remarks>
@@ -23,6 +23,8 @@ public sealed class DecoderTrainer : Trainer
     private readonly bool[] _keep;
     private readonly double _trueShare;
     private readonly PerceptualLoss? _perceptual;
+    private readonly FeatureMatching? _matching;
+    private readonly DrawnMaps? _drawn;
     private readonly FloatBuffer _maps;
 
     /// <summary>Prepares training.</summary>
@@ -35,10 +37,12 @@ public sealed class DecoderTrainer : Trainer
     /// <param name="sampling">How they are drawn.</param>
     /// <param name="trueShare">Share of the pictures whose maps are all true, so that the decoder does not forget these.</param>
     /// <param name="perceptual">What to add for how pictures look, or null.</param>
+    /// <param name="matching">What to add for how pictures look that are drawn from the first map on, as many in a step as it has others; or null. The trainer disposes it.</param>
+    /// <param name="drawEvery">With <paramref name="matching"/>: of so many steps one draws new pictures, after the first, which draw as many of each class as a mean needs.</param>
     /// <exception cref="ArgumentException">Pictures and generator do not fit together, or there are fewer maps.</exception>
     public DecoderTrainer(
         VqVaeNetwork network, ImageGenerator generator, IImageDataset dataset, TrainingOptions options, KernelSet kernels, int drawnScales,
-        SamplingDefaults sampling, double trueShare = 0.5, PerceptualLoss? perceptual = null)
+        SamplingDefaults sampling, double trueShare = 0.5, PerceptualLoss? perceptual = null, FeatureMatching? matching = null, int drawEvery = 1)
         : base(network?.Parameters ?? throw new ArgumentNullException(nameof(network)), dataset, options, kernels)
     {
         ArgumentNullException.ThrowIfNull(generator);
@@ -61,6 +65,15 @@ public sealed class DecoderTrainer : Trainer
         _keep = [.. Enumerable.Range(0, scales.Tokens).Select(i => i < first)];
         _trueShare = trueShare;
         _perceptual = perceptual;
+        _matching = matching;
+        if (matching is not null)
+        {
+            // The first means must be of different pictures, not of a few shown again and again.
+            int classes = dataset.Classes.Count;
+            _drawn = new DrawnMaps(
+                generator, sampling, options, classes, scales.Count, drawEvery, drawFirst: (int)Math.Min(options.Steps, ((long)matching.Fewest * classes + options.Batch - 1) / options.Batch));
+        }
+
         _maps = new FloatBuffer(2L * options.Batch * scales.Last.Tokens * network.Config.CodeChannels);
         foreach (Parameter parameter in network.Parameters.All)
         {
@@ -69,7 +82,7 @@ public sealed class DecoderTrainer : Trainer
     }
 
     private protected override string NetworkDescription =>
-        $"{_network.Config} {string.Join(',', _network.Config.ChannelMultipliers)} {_network.Scales} {_keep.Count(kept => kept)} {_trueShare} {_drawing.Guidance} {_drawing.Sampling} {Hash(_network.Codebook.Value.Span()):x} {Hash(_generator.Transformer.ClassEmbedding(0)):x}{(_perceptual is { } loss ? " " + loss.Description : "")}";
+        $"{_network.Config} {string.Join(',', _network.Config.ChannelMultipliers)} {_network.Scales} {_keep.Count(kept => kept)} {_trueShare} {_drawing.Guidance} {_drawing.Sampling} {Hash(_network.Codebook.Value.Span()):x} {Hash(_generator.Transformer.ClassEmbedding(0)):x}{(_perceptual is { } loss ? " " + loss.Description : "")}{(_matching is { } matching ? $" match {matching.Description} {_drawn!.Description}" : "")}";
 
     private protected override (double Loss, Dictionary<string, double> Measures, double[] PerScale) Pass()
     {
@@ -85,8 +98,19 @@ public sealed class DecoderTrainer : Trainer
             _generator.Autoencoder.Quantizer.Quantize(f.Image(b), tokens[b], fHat.Image(b));
         });
         Draw(tokens, fHat);
-        var loss = ReconstructionLoss.Add(Tape, Tape.Constant(Images), _network.Decode(Tape, Tape.Constant(fHat)), _perceptual);
-        return (loss.Total, loss.Measures, []);
+        Variable images = Tape.Constant(Images);
+        var loss = ReconstructionLoss.Add(Tape, images, _network.Decode(Tape, Tape.Constant(fHat)), _perceptual);
+        Dictionary<string, double> measures = loss.Measures;
+        double matching = 0;
+        if (_matching is not null)
+        {
+            Variable maps = Tape.NewMap(batch, scales.Last.Height, scales.Last.Width, channels, needsGradient: false);
+            int[] labels = new int[batch];
+            _drawn!.Read(Step, b => Uniform(b, 1), maps.Map, labels);
+            measures["matching"] = matching = _matching.Add(Tape, images, Labels, _network.Decode(Tape, maps), labels);
+        }
+
+        return (loss.Total + matching, measures, []);
     }
 
     /// <summary>Draws the last maps of the pictures that are not shown with true ones only.</summary>
@@ -114,6 +138,9 @@ public sealed class DecoderTrainer : Trainer
         }
     }
 
+    private protected override IEnumerable<(string Name, FloatBuffer Values)> ExtraState() =>
+        _matching is null ? [] : [.. _matching.State, ("matching.maps", _drawn!.Values)];
+
     private protected override IEnumerable<TensorSource> Buffers(TensorType type) => _network.Buffers(type);
 
     /// <inheritdoc/>
@@ -121,6 +148,8 @@ public sealed class DecoderTrainer : Trainer
     {
         base.Dispose(disposing);
         _maps.Dispose();
+        _drawn?.Dispose();
+        _matching?.Dispose();
         _network.Dispose();
     }
 }

@@ -4,24 +4,12 @@ namespace Subquartic.Training;
 
 /// <summary>How differently a trained network sees two pictures: w times the mean over its levels of the mean squared difference of their features
 /// (Johnson, Alahi and Fei-Fei 2016). Pretrained networks cannot be shipped, so the network is a classifier that <c>train classifier</c> wrote.</summary>
-/// <param name="network">The classifier, frozen; stays the caller's.</param>
+/// <param name="networks">At least one classifier, frozen; they stay the caller's. Of several the mean is taken.</param>
 /// <param name="weight">w, 0 or more.</param>
-public sealed class PerceptualLoss(ClassifierNetwork network, double weight)
+public sealed class PerceptualLoss(IReadOnlyList<ClassifierNetwork> networks, double weight)
 {
-    /// <summary>Identifies network and weight.</summary>
-    internal string Description
-    {
-        get
-        {
-            ulong hash = 0;
-            foreach (Parameter parameter in network.Parameters.All)
-            {
-                hash = Trainer.Hash(parameter.Value.Span(), hash);
-            }
-
-            return $"{weight} {hash:x}";
-        }
-    }
+    /// <summary>Identifies networks and weight.</summary>
+    internal string Description => $"{weight} {Identify(networks)}";
 
     /// <summary>Computes the loss; its gradient reaches <paramref name="reconstruction"/> when the tape runs backward.</summary>
     /// <param name="tape">The tape.</param>
@@ -30,18 +18,33 @@ public sealed class PerceptualLoss(ClassifierNetwork network, double weight)
     /// <returns>The loss, w included.</returns>
     public double Add(Tape tape, Variable picture, Variable reconstruction)
     {
-        IReadOnlyList<Variable> goal = network.Forward(tape, picture).Levels;
-        IReadOnlyList<Variable> seen = network.Forward(tape, reconstruction).Levels;
         double loss = 0;
-        for (int i = 0; i < goal.Count; i++)
+        foreach (ClassifierNetwork network in networks)
         {
-            Span<float> difference = seen[i].Gradient.Span();
-            TensorPrimitives.Subtract(seen[i].Value.Span(), goal[i].Value.Span(), difference);
-            double share = weight / goal.Count / difference.Length;
-            loss += share * TensorPrimitives.SumOfSquares<float>(difference);
-            TensorPrimitives.Multiply(difference, (float)(2 * share), difference);
+            IReadOnlyList<Variable> goal = network.Forward(tape, picture).Levels;
+            IReadOnlyList<Variable> seen = network.Forward(tape, reconstruction).Levels;
+            for (int i = 0; i < goal.Count; i++)
+            {
+                Span<float> difference = seen[i].Gradient.Span();
+                TensorPrimitives.Subtract(seen[i].Value.Span(), goal[i].Value.Span(), difference);
+                double share = weight / networks.Count / goal.Count / difference.Length;
+                loss += share * TensorPrimitives.SumOfSquares<float>(difference);
+                TensorPrimitives.Multiply(difference, (float)(2 * share), difference);
+            }
         }
 
         return loss;
+    }
+
+    /// <summary>Identifies frozen networks.</summary>
+    internal static string Identify(IReadOnlyList<ClassifierNetwork> networks)
+    {
+        ulong hash = 0;
+        foreach (Parameter parameter in networks.SelectMany(network => network.Parameters.All))
+        {
+            hash = Trainer.Hash(parameter.Value.Span(), hash);
+        }
+
+        return $"{hash:x}";
     }
 }

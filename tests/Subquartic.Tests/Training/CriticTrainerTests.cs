@@ -10,34 +10,13 @@ namespace Subquartic.Tests.Training;
 public sealed class CriticTrainerTests : IDisposable
 {
     private static readonly VarConfig TransformerConfig = SmallModels.Transformer;
-    private static readonly IconDataset Sixteen = new(IconSplit.Training, perClass: 1, size: 16);
 
     private readonly string _folder = Directory.CreateTempSubdirectory("subquartic-critic").FullName;
     private readonly ImageGenerator _generator;
 
     public CriticTrainerTests()
     {
-        var options = new TrainingOptions { Batch = 16, Seed = 5 };
-        var autoencoder = new VqVaeConfig
-        {
-            Vocabulary = TransformerConfig.Vocabulary,
-            CodeChannels = TransformerConfig.CodeChannels,
-            BaseChannels = 32,
-            ChannelMultipliers = [1, 1, 2],
-            ResidualBlocks = 1,
-            SharedPhi = 2,
-        };
-        using (var trainer = new VqVaeTrainer(new VqVaeNetwork(autoencoder, TransformerConfig.Scales, 1), Sixteen, options, KernelSet.Best))
-        {
-            trainer.SaveModel(Path.Combine(_folder, "vae.safetensors"));
-            using var network = new VarNetwork(TransformerConfig, 1);
-            SafetensorsWriter.Write(
-                Path.Combine(_folder, "var.safetensors"),
-                [.. network.Parameters.All.Select(p => new TensorSource(
-                    new TensorInfo(p.Name, [.. p.Shape.Select(size => (long)size)], TensorType.Float32), (start, span) => p.Value.Span(start, span.Length).CopyTo(span)))]);
-        }
-
-        File.WriteAllText(Path.Combine(_folder, "var.json"), """{"patch_nums":[1,2,4],"num_heads":2}""");
+        SmallModels.Save(_folder);
         _generator = ImageGenerator.Load(_folder, new GeneratorOptions { WithEncoder = true });
     }
 
@@ -113,8 +92,8 @@ public sealed class CriticTrainerTests : IDisposable
     }
 
     private CriticTrainer Create(int threads, int scales = 2, SamplingDefaults? sampling = null, IconDataset? data = null, int classes = 16) => new(
-        new CriticNetwork(classes, TransformerConfig.CodeChannels, 3), _generator, data ?? Sixteen,
-        new TrainingOptions { Batch = 16, Steps = 100, WarmUp = 2, LearningRate = 3e-3, Seed = 5 }, KernelSet.Create(KernelSet.Best.Name, threads), scales,
+        new CriticNetwork(classes, TransformerConfig.CodeChannels, 3), _generator, data ?? SmallModels.Pictures,
+        SmallModels.Training, KernelSet.Create(KernelSet.Best.Name, threads), scales,
         sampling ?? new SamplingDefaults { Guidance = 0 }, drawEvery: 4);
 
     private byte[] Saved(CriticTrainer trainer)

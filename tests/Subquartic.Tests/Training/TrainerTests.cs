@@ -15,15 +15,7 @@ public sealed class TrainerTests : IDisposable
 {
     private static readonly VarConfig TransformerConfig = SmallModels.Transformer;
     private static readonly ScaleSchedule Scales = TransformerConfig.Scales;
-    private static readonly VqVaeConfig AutoencoderConfig = new()
-    {
-        Vocabulary = 24,
-        CodeChannels = 8,
-        BaseChannels = 32,
-        ChannelMultipliers = [1, 1, 2],
-        ResidualBlocks = 1,
-        SharedPhi = 2,
-    };
+    private static readonly VqVaeConfig AutoencoderConfig = SmallModels.Autoencoder;
 
     private readonly string _folder = Directory.CreateTempSubdirectory("subquartic-training").FullName;
 
@@ -241,47 +233,6 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
-    public void A_perceptual_loss_has_the_slope_of_its_central_difference()
-    {
-        using var network = new ClassifierNetwork(3, 1);
-        foreach (Parameter parameter in network.Parameters.All)
-        {
-            parameter.Trainable = false;
-        }
-
-        var loss = new PerceptualLoss(network, 0.7);
-        float[] goal = Random(1), start = Random(2), direction = Random(3);
-        (double _, float[] gradient) = Evaluate(0);
-        double slope = gradient.Zip(direction, (g, d) => (double)g * d).Sum();
-        const float step = 2e-3f;
-        double difference = (Evaluate(step).Loss - Evaluate(-step).Loss) / (2 * step);
-        Assert.InRange(slope, difference - 0.02 * Math.Abs(difference), difference + 0.02 * Math.Abs(difference));
-        Assert.Equal(0, new PerceptualLoss(network, 0).Add(new Tape(KernelSet.Best, false), Map(new Tape(KernelSet.Best), goal, false), Map(new Tape(KernelSet.Best), goal, false)));
-
-        (double Loss, float[] Gradient) Evaluate(float t)
-        {
-            using var tape = new Tape(KernelSet.Best);
-            Variable reconstruction = Map(tape, [.. start.Zip(direction, (s, d) => s + t * d)], true);
-            double value = loss.Add(tape, Map(tape, goal, false), reconstruction);
-            tape.Backward();
-            return (value, reconstruction.Gradient.Span().ToArray());
-        }
-
-        static Variable Map(Tape tape, float[] values, bool needsGradient)
-        {
-            Variable map = tape.NewMap(1, 32, 32, 3, needsGradient);
-            values.CopyTo(map.Value.Span());
-            return map;
-        }
-
-        static float[] Random(int seed)
-        {
-            var random = new Random(seed);
-            return [.. Enumerable.Range(0, 32 * 32 * 3).Select(_ => (float)(2 * random.NextDouble() - 1))];
-        }
-    }
-
-    [Fact]
     public void What_is_trained_is_what_is_run()
     {
         using var trainer = AutoencoderTrainer(2);
@@ -406,48 +357,6 @@ public sealed class TrainerTests : IDisposable
     }
 
     [Fact]
-    public void A_decoder_learns_what_is_drawn_while_tokens_keep_their_meaning()
-    {
-        string vae = Path.Combine(_folder, "vae.safetensors"), var = Path.Combine(_folder, "var.safetensors");
-        using (VqVae autoencoder = SavedAutoencoder())
-        using (VarTrainer transformer = TransformerTrainer(autoencoder, 2))
-        {
-            transformer.SaveModel(var);
-        }
-
-        File.WriteAllText(Path.ChangeExtension(var, ".json"), """{"patch_nums":[1,2,4],"num_heads":2}""");
-        using ImageGenerator generator = ImageGenerator.Load(_folder, new GeneratorOptions { WithEncoder = true });
-        using Checkpoint start = Checkpoint.Open(vae);
-        Trainer Create(int threads, double trueShare, SamplingDefaults sampling) => new DecoderTrainer(
-            new VqVaeNetwork(AutoencoderConfig, Scales, 1, start.Root), generator, Sixteen, Options, KernelSet.Create(KernelSet.Best.Name, threads),
-            drawnScales: 2, sampling, trueShare);
-        var sampling = new SamplingDefaults { Guidance = 1 };
-        (byte[] through, double first, double last) = Run(threads => Create(threads, 0.3, sampling), 24, resumeAt: 0);
-        Assert.True(last < first, $"the loss went from {first} to {last}");
-        Assert.Equal(through, Run(threads => Create(threads, 0.3, sampling), 24, resumeAt: 5).Model);
-        using Checkpoint saved = Checkpoint.Open(Path.Combine(_folder, "model.safetensors"));
-        Assert.Equal(start.Tensors.Keys.Order(), saved.Tensors.Keys.Order());
-        foreach (string name in start.Tensors.Keys)
-        {
-            float[] before = Read(start), after = Read(saved);
-            Assert.Equal(name.StartsWith("decoder.", StringComparison.Ordinal) || name.StartsWith("post_quant_conv.", StringComparison.Ordinal), !before.SequenceEqual(after));
-
-            float[] Read(Checkpoint file)
-            {
-                var values = new float[file.Tensors[name].Length];
-                file.Read(name, values);
-                return values;
-            }
-        }
-
-        // With true maps only, nothing that is drawn matters.
-        Assert.Equal(Run(threads => Create(threads, 1, sampling), 3, 0).Model, Run(threads => Create(threads, 1, sampling with { Guidance = 2 }), 3, 0).Model);
-        Assert.NotEqual(Run(threads => Create(threads, 0, sampling), 3, 0).Model, Run(threads => Create(threads, 0, sampling with { Guidance = 2 }), 3, 0).Model);
-        Assert.Throws<ArgumentOutOfRangeException>(() => new DecoderTrainer(
-            new VqVaeNetwork(AutoencoderConfig, Scales, 1, start.Root), generator, Sixteen, Options, KernelSet.Best, 4, sampling));
-    }
-
-    [Fact]
     public void A_state_of_another_training_is_refused()
     {
         string path = Path.Combine(_folder, "state.safetensors");
@@ -537,10 +446,9 @@ public sealed class TrainerTests : IDisposable
         }
     }
 
-    // One picture of each class: every step of 16 sees the same ones, in another order.
-    private static IconDataset Sixteen => new(IconSplit.Training, perClass: 1, size: 16);
+    private static IconDataset Sixteen => SmallModels.Pictures;
 
-    private static TrainingOptions Options => new() { Batch = 16, Steps = 100, WarmUp = 2, LearningRate = 3e-3, Seed = 5 };
+    private static TrainingOptions Options => SmallModels.Training;
 
     private static VqVaeTrainer AutoencoderTrainer(int threads) => new(
         new VqVaeNetwork(AutoencoderConfig, Scales, 1), Sixteen, Options, KernelSet.Create(KernelSet.Best.Name, threads));
@@ -557,35 +465,7 @@ public sealed class TrainerTests : IDisposable
         return VqVae.Load(file.Root, AutoencoderConfig, Scales, KernelSet.Best, withEncoder: true);
     }
 
-    /// <summary>Trains, perhaps interrupted; threads differ between the parts, which must not matter.</summary>
-    private (byte[] Model, double First, double Last) Run(Func<int, Trainer> create, int steps, int resumeAt)
-    {
-        string state = Path.Combine(_folder, "state.safetensors");
-        string model = Path.Combine(_folder, "model.safetensors");
-        Trainer trainer = create(2);
-        double first = 0;
-        double last = 0;
-        for (int step = 0; step < steps; step++)
-        {
-            if (step > 0 && step == resumeAt)
-            {
-                trainer.SaveState(state);
-                trainer.Dispose();
-                trainer = create(1);
-                trainer.LoadState(state);
-            }
-
-            // The quantiser's loss grows while the encoder wakes up, so the autoencoder is judged by its pictures.
-            StepReport report = trainer.TakeStep();
-            double loss = report.Measures.GetValueOrDefault("l1", report.Loss);
-            first = step == 0 ? loss : first;
-            last = loss;
-        }
-
-        trainer.SaveModel(model);
-        trainer.Dispose();
-        return (File.ReadAllBytes(model), first, last);
-    }
+    private (byte[] Model, double First, double Last) Run(Func<int, Trainer> create, int steps, int resumeAt) => SmallModels.Train(_folder, create, steps, resumeAt);
 
     private static void AssertClose(ReadOnlySpan<float> expected, ReadOnlySpan<float> actual)
     {
