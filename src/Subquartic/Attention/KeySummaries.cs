@@ -56,7 +56,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
     /// <summary>At least the mean of (v_j - r_j)^2 for the columns j of each group, by node.</summary>
     public ReadOnlySpan<float> GroupVariances(int node) => _groups.Span((long)node * RowVectors.Lanes, RowVectors.Lanes);
 
-    /// <summary>Sum of (k - m)(k - m)^T over the keys k of the nodes of one depth in a block, m the mean key of the node (padded c, padded c).</summary>
+    /// <summary>Sum of (k - m)(k - m)^T over the keys k of the nodes of one depth in a block, m the mean key of the node: its upper triangle, as <see cref="RowVectors.TriangleLength"/> says.</summary>
     public ReadOnlySpan<float> Scatter(int block, int depth) => ScatterOf(block, depth);
 
     /// <summary>Terms of the guess of a node's share of the error, linear and square in |u|.</summary>
@@ -105,7 +105,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
         HeadMeasure.Resize(ref _keyRadius, nodes);
         HeadMeasure.Resize(ref _valueSpread, nodes);
         Grow(ref _groups, (long)nodes * RowVectors.Lanes);
-        Grow(ref _scatters, (long)tree.BlockEnds.Length * tree.Depths * KeyStride * KeyStride);
+        Grow(ref _scatters, (long)tree.BlockEnds.Length * tree.Depths * RowVectors.TriangleLength(KeyStride));
         HeadMeasure.Resize(ref _first, nodes);
         HeadMeasure.Resize(ref _second, nodes);
         HeadMeasure.Resize(ref _blockRadius, tree.BlockEnds.Length);
@@ -241,8 +241,8 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
 
     private Span<float> ScatterOf(int block, int depth)
     {
-        int square = KeyStride * KeyStride;
-        return _scatters.Span(((long)block * Tree.Depths + depth) * square, square);
+        int length = RowVectors.TriangleLength(KeyStride);
+        return _scatters.Span(((long)block * Tree.Depths + depth) * length, length);
     }
 
     /// <summary>The scatters of a block, deepest first: a node's is that of its halves and of their two means.</summary>
@@ -288,8 +288,7 @@ internal sealed class KeySummaries(KernelSet kernels) : IDisposable
                 rows++;
             }
 
-            Matrix all = scratch.Buffer.Matrix(rows, KeyStride);
-            RowVectors.AddProduct(all, all, sum);
+            RowVectors.AddSquare(scratch.Buffer.Matrix(rows, KeyStride), sum);
         }
     }
 

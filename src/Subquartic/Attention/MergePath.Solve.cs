@@ -172,7 +172,7 @@ internal sealed partial class MergePath
         kernels.Attention(One(queries), One(work.ListKeys), One(work.ListValues), 1, One(output));
         Span<double> result = _results.AsSpan(4 * index, 4);
         result[0] += ((double)work.Entries * rows * (width + ValueColumns)) + ((double)work.Cut.MergedKeys * (width + _head.Values.Columns))
-            + (_audited ? 0 : ((double)work.Kappa.Length + rows) * width * width);
+            + (_audited ? 0 : ((double)work.Kappa.Length + rows) * RowVectors.TriangleLength(_summaries.KeyStride));
         if (_audited)
         {
             for (int i = 0; i < rows; i++)
@@ -228,13 +228,8 @@ internal sealed partial class MergePath
         double pilot = ((ExactAttention.Gamma(width + 2) + (4 * U)) * tile.PilotLength * longest) + (4 * U);
         double sums = ExactAttention.Sums(entries);
         double columnsUp = (1 + (2 * sums) + (8 * U)) * (1 + 1e-6);
-        double worst = 0, trace = 0, counts = 0;
+        double worst = 0, trace = RowVectors.Trace(_summaries.KeyStride, work.Scatter), counts = 0;
         KeyTree tree = _summaries.Tree;
-        for (int c = 0; c < width; c++)
-        {
-            trace += work.Scatter[c * (_summaries.KeyStride + 1)];
-        }
-
         for (int place = 0; place < work.Kappa.Length; place++)
         {
             counts += work.Kappa[place] * tree.Count[tree.BlockEnds[place / tree.Depths] - 1];
@@ -264,7 +259,7 @@ internal sealed partial class MergePath
             }
 
             double tilt = (Math.Sqrt(corner) * work.Steepest) + (tile.Rest[i] * work.Farthest);
-            double beyond = (RowVectors.Quadratic(tile.Remainders.Row(i), work.Scatter) * enlarged) + (hidden * tile.Rest[i] * tile.Rest[i]) + (1e-10 * trace * length * length);
+            double beyond = (RowVectors.TriangleQuadratic(tile.Remainders.Row(i), work.Scatter) * enlarged) + (hidden * tile.Rest[i] * tile.Rest[i]) + (1e-10 * trace * length * length);
             double rest = Math.Min(
                 tile.Rest[i] * Math.Sqrt(average[MergeList.Rest]),
                 Math.Sqrt(Math.Max(0, beyond)) * Math.Exp((tilt * 0.5005) + shift + (2 * ExactAttention.Gamma(entries + KeyTree.MaxCount + width + 8) * length * longest)));

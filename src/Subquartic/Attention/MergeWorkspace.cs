@@ -55,7 +55,7 @@ internal sealed class MergeWorkspace : IDisposable
     /// <summary>Factors of the scatters, depth by depth of each block.</summary>
     public Span<float> Kappa => _kappa;
 
-    /// <summary>M (padded c, padded c).</summary>
+    /// <summary>M, its upper triangle (<see cref="RowVectors.TriangleLength"/>).</summary>
     public Span<float> Scatter => _scatter.Span();
 
     /// <summary>Largest h D of an entry, by groups of columns.</summary>
@@ -108,7 +108,7 @@ internal sealed class MergeWorkspace : IDisposable
         Resize(ref _weights, keys);
         Resize(ref _places, (1L + MergeTile.Directions) * keys);
         Resize(ref _reference, (2 * keyStride) + valueStride);
-        Resize(ref _scatter, (long)keyStride * keyStride);
+        Resize(ref _scatter, RowVectors.TriangleLength(keyStride));
         if (_kappa.Length != scatters)
         {
             _kappa = new float[scatters];

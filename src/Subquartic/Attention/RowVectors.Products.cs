@@ -319,6 +319,106 @@ internal static partial class RowVectors
         }
     }
 
+    /// <summary>Length of the upper triangle of a symmetric matrix in blocks of 16 x 16: rows 16 r and on hold columns 16 r and on, one row behind the other.</summary>
+    /// <param name="width">c, a multiple of 16.</param>
+    public static int TriangleLength(int width) => width * (width + Lanes) / 2;
+
+    /// <summary>The upper triangle of X^T X is added, in order of the rows.</summary>
+    /// <param name="x">X (T, c), rows of whole vectors.</param>
+    /// <param name="triangle">Of <see cref="TriangleLength"/>.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void AddSquare(Matrix x, Span<float> triangle)
+    {
+        Span<Vector512<float>> sums = MemoryMarshal.Cast<float, Vector512<float>>(triangle);
+        ref float values = ref Start(x, 0);
+        nuint stride = (nuint)x.Stride;
+        int vectors = x.Columns / Lanes, place = 0;
+        for (int i = 0; i < x.Columns; i += 8)
+        {
+            int first = i / Lanes, width = vectors - first;
+            for (int c = first; c < vectors; c++)
+            {
+                Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;
+                nuint at = (nuint)i, from = (nuint)(c * Lanes);
+                for (int t = 0; t < x.Rows; t++, at += stride, from += stride)
+                {
+                    Vector512<float> row = Vector512.LoadUnsafe(ref values, from);
+                    a0 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at)), a0);
+                    a1 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at + 1)), a1);
+                    a2 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at + 2)), a2);
+                    a3 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at + 3)), a3);
+                    a4 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at + 4)), a4);
+                    a5 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at + 5)), a5);
+                    a6 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at + 6)), a6);
+                    a7 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at + 7)), a7);
+                }
+
+                int to = place + c - first;
+                sums[to] += a0;
+                sums[to + width] += a1;
+                sums[to + (2 * width)] += a2;
+                sums[to + (3 * width)] += a3;
+                sums[to + (4 * width)] += a4;
+                sums[to + (5 * width)] += a5;
+                sums[to + (6 * width)] += a6;
+                sums[to + (7 * width)] += a7;
+            }
+
+            place += 8 * width;
+        }
+    }
+
+    /// <summary>The trace of a symmetric matrix.</summary>
+    /// <param name="width">c.</param>
+    /// <param name="triangle">Its upper triangle.</param>
+    public static double Trace(int width, ReadOnlySpan<float> triangle)
+    {
+        double trace = 0;
+        for (int i = 0, row = 0; i < width; row += width - (i++ / Lanes * Lanes))
+        {
+            trace += triangle[row + (i % Lanes)];
+        }
+
+        return trace;
+    }
+
+    /// <summary>x^T M x for a symmetric M.</summary>
+    /// <param name="x">x (c), a multiple of 16.</param>
+    /// <param name="triangle">Upper triangle of M: what is beyond the blocks on the diagonal counts twice.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static float TriangleQuadratic(ReadOnlySpan<float> x, ReadOnlySpan<float> triangle)
+    {
+        ReadOnlySpan<Vector512<float>> rows = MemoryMarshal.Cast<float, Vector512<float>>(triangle), own = MemoryMarshal.Cast<float, Vector512<float>>(x);
+        Vector512<float> all = default, beyond = default;
+        int place = 0;
+        for (int r = 0; r < own.Length; r++)
+        {
+            int width = own.Length - r;
+            for (int c = 0; c < width; c++)
+            {
+                Vector512<float> even = default, odd = default;
+                for (int i = 0; i < Lanes; i += 2)
+                {
+                    even = Vector512.MultiplyAddEstimate(rows[place + (i * width) + c], Vector512.Create(x[(r * Lanes) + i]), even);
+                    odd = Vector512.MultiplyAddEstimate(rows[place + ((i + 1) * width) + c], Vector512.Create(x[(r * Lanes) + i + 1]), odd);
+                }
+
+                if (c == 0)
+                {
+                    all = Vector512.MultiplyAddEstimate(even + odd, own[r], all);
+                }
+                else
+                {
+                    beyond = Vector512.MultiplyAddEstimate(even + odd, own[r + c], beyond);
+                }
+            }
+
+            place += Lanes * width;
+        }
+
+        return Vector512.Sum(all + beyond + beyond);
+    }
+
     /// <summary>x^T M x for a symmetric M of padded rows.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static float Quadratic(ReadOnlySpan<float> x, ReadOnlySpan<float> m)
