@@ -97,6 +97,11 @@ public sealed class RowVectorsTests : IDisposable
         RowVectors.AddDiagonalProducts(x, x, blocks);
         RowVectors.AddRows(y, weights, rows);
         RowVectors.AddRows(y, [], rows);
+        float[] triangle = new float[RowVectors.TriangleLength(width)];
+        RowVectors.AddSquare(x, triangle);
+        Assert.Equal(Enumerable.Range(0, width).Sum(i => square[(i * width) + i]), RowVectors.Trace(width, triangle), 1e-3);
+        Assert.Equal(RowVectors.Quadratic(x.Row(1), square), RowVectors.TriangleQuadratic(x.Row(1), triangle), 1e-3 * (1 + RowVectors.Quadratic(x.Row(1), square)));
+        RowVectors.AddSquare(x, triangle);
         float[] bias = [.. rows];
         RowVectors.Multiply(x, sum, bias, z);
         for (int i = 0; i < width; i++)
@@ -110,6 +115,13 @@ public sealed class RowVectorsTests : IDisposable
             {
                 double expected = Enumerable.Range(0, Rows).Sum(t => (double)x.Row(t)[i] * x.Row(t)[j]);
                 Assert.Equal(expected, square[(i * width) + j], 1e-4);
+                int first = i / RowVectors.Lanes * RowVectors.Lanes;
+                if (j >= first)
+                {
+                    int block = Enumerable.Range(0, first / RowVectors.Lanes).Sum(r => RowVectors.Lanes * (width - (r * RowVectors.Lanes)));
+                    Assert.Equal(2 * expected, triangle[block + ((i - first) * (width - first)) + j - first], 2e-4);
+                }
+
                 if (i / RowVectors.Lanes == j / RowVectors.Lanes)
                 {
                     Assert.Equal(expected, blocks[(i * RowVectors.Lanes) + (j % RowVectors.Lanes)], 1e-4);
