@@ -24,7 +24,7 @@ internal abstract class TrainAutoencoderVerb : TrainVerb
 
     private readonly Option<FileInfo[]> _judge = new("--judge")
     {
-        Description = "Whose features a perceptual loss compares: a classifier that 'train classifier' wrote. Several may be given. [default: the one in the box, which knows the icons]",
+        Description = "Whose features the losses on features compare: a classifier that 'train classifier' wrote. Several may be given. [default: the one in the box, which knows the icons]",
         HelpName = "file",
     };
 
