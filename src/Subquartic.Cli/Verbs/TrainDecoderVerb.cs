@@ -28,7 +28,8 @@ internal sealed class TrainDecoderVerb : TrainAutoencoderVerb
         "--match", "Weight of feature matching: as many more pictures are drawn from the first map on, and the mean features of each class, as --judge sees them, brought to those of real pictures.",
         0, value => value >= 0, "0 or more");
 
-    private readonly Option<int> _drawEvery = Whole("--draw-every", "With --match: once 60 pictures of each class are drawn, of so many steps one draws new ones; the others show some that were drawn before.", 8, 1);
+    private readonly Option<int> _drawEvery = Whole(
+        "--draw-every", $"With --match: once {FeatureMatching.FewestPictures} pictures of each class are drawn, of so many steps one draws new ones; the others show some that were drawn before.", 8, 1);
 
     public TrainDecoderVerb()
         : base(

@@ -44,7 +44,7 @@ namespace Subquartic.Attention;
 /// <see cref="Leak"/> |u| that may lie in the span, measured by sqrt(T) &lt;= sqrt(R / Orthogonality). For M, u' is the stored vector, off by 16 u |u|: with tr M as
 /// the largest eigenvalue that adds 10^-10 tr M |u|^2 to the square, and a thousandth of it, as (x + y)^2 &lt;= 1.001 x^2 + 1001 y^2. Means of nodes are stored within
 /// 32 u max|k|, so a difference of two is off by 4 10^-6 max|k|; its square, a thousandfold, times a quarter of the keys at each of 7 depths, is at most
-/// <see cref="Merging"/> max|k|^2 a key. Sums of products are off by gamma of their length times the traces, W and cbar by gamma of the entries of the list.</para>
+/// <see cref="Merging"/> max|k|^2 a key. Sums of products are off by gamma of their length times the traces (of T and M only the upper triangle is summed, whose part beyond the diagonal counts twice), W and cbar by gamma of the entries of the list.</para>
 /// </remarks>
 internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) : IDisposable
 {

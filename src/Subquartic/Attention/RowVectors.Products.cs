@@ -126,27 +126,9 @@ internal static partial class RowVectors
     public static void AddDiagonalProducts(Matrix x, Matrix y, Span<float> sum)
     {
         Span<Vector512<float>> sums = MemoryMarshal.Cast<float, Vector512<float>>(sum);
-        ref float factors = ref Start(x, 0), rows = ref Start(y, 0);
-        nuint xStride = (nuint)x.Stride, yStride = (nuint)y.Stride;
         for (int i = 0; i < x.Columns; i += 8)
         {
-            Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;
-            nuint at = (nuint)i, from = (nuint)(i / Lanes * Lanes);
-            for (int t = 0; t < x.Rows; t++, at += xStride, from += yStride)
-            {
-                Vector512<float> row = Vector512.LoadUnsafe(ref rows, from);
-                a0 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at)), a0);
-                a1 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 1)), a1);
-                a2 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 2)), a2);
-                a3 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 3)), a3);
-                a4 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 4)), a4);
-                a5 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 5)), a5);
-                a6 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 6)), a6);
-                a7 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 7)), a7);
-            }
-
-            Add(sums.Slice(i, 4), a0, a1, a2, a3);
-            Add(sums.Slice(i + 4, 4), a4, a5, a6, a7);
+            AddEight(x, y, i, i / Lanes * Lanes, sums[i..], 1);
         }
     }
 
@@ -330,38 +312,13 @@ internal static partial class RowVectors
     public static void AddSquare(Matrix x, Span<float> triangle)
     {
         Span<Vector512<float>> sums = MemoryMarshal.Cast<float, Vector512<float>>(triangle);
-        ref float values = ref Start(x, 0);
-        nuint stride = (nuint)x.Stride;
         int vectors = x.Columns / Lanes, place = 0;
         for (int i = 0; i < x.Columns; i += 8)
         {
             int first = i / Lanes, width = vectors - first;
             for (int c = first; c < vectors; c++)
             {
-                Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;
-                nuint at = (nuint)i, from = (nuint)(c * Lanes);
-                for (int t = 0; t < x.Rows; t++, at += stride, from += stride)
-                {
-                    Vector512<float> row = Vector512.LoadUnsafe(ref values, from);
-                    a0 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at)), a0);
-                    a1 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at + 1)), a1);
-                    a2 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at + 2)), a2);
-                    a3 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at + 3)), a3);
-                    a4 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at + 4)), a4);
-                    a5 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at + 5)), a5);
-                    a6 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at + 6)), a6);
-                    a7 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref values, at + 7)), a7);
-                }
-
-                int to = place + c - first;
-                sums[to] += a0;
-                sums[to + width] += a1;
-                sums[to + (2 * width)] += a2;
-                sums[to + (3 * width)] += a3;
-                sums[to + (4 * width)] += a4;
-                sums[to + (5 * width)] += a5;
-                sums[to + (6 * width)] += a6;
-                sums[to + (7 * width)] += a7;
+                AddEight(x, x, i, c * Lanes, sums[(place + c - first)..], width);
             }
 
             place += 8 * width;
@@ -374,9 +331,11 @@ internal static partial class RowVectors
     public static double Trace(int width, ReadOnlySpan<float> triangle)
     {
         double trace = 0;
-        for (int i = 0, row = 0; i < width; row += width - (i++ / Lanes * Lanes))
+        int row = 0;
+        for (int i = 0; i < width; i++)
         {
             trace += triangle[row + (i % Lanes)];
+            row += width - (i / Lanes * Lanes);
         }
 
         return trace;
@@ -439,6 +398,36 @@ internal static partial class RowVectors
         }
 
         return Vector512.Sum(all);
+    }
+
+    /// <summary>Eight columns of X from i on, each times a vector of columns of Y from j on, summed over the rows and added to every so many vectors of a sum.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void AddEight(Matrix x, Matrix y, int i, int j, Span<Vector512<float>> sum, int step)
+    {
+        ref float factors = ref Start(x, 0), rows = ref Start(y, 0);
+        nuint xStride = (nuint)x.Stride, yStride = (nuint)y.Stride, at = (nuint)i, from = (nuint)j;
+        Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, a4 = default, a5 = default, a6 = default, a7 = default;
+        for (int t = 0; t < x.Rows; t++, at += xStride, from += yStride)
+        {
+            Vector512<float> row = Vector512.LoadUnsafe(ref rows, from);
+            a0 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at)), a0);
+            a1 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 1)), a1);
+            a2 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 2)), a2);
+            a3 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 3)), a3);
+            a4 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 4)), a4);
+            a5 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 5)), a5);
+            a6 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 6)), a6);
+            a7 = Vector512.MultiplyAddEstimate(row, Vector512.Create(Unsafe.Add(ref factors, at + 7)), a7);
+        }
+
+        sum[0] += a0;
+        sum[step] += a1;
+        sum[2 * step] += a2;
+        sum[3 * step] += a3;
+        sum[4 * step] += a4;
+        sum[5 * step] += a5;
+        sum[6 * step] += a6;
+        sum[7 * step] += a7;
     }
 
     private static void Store(ref float target, nuint at, Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d)

@@ -46,6 +46,9 @@ public sealed class ClassifierNetwork : IDisposable
     /// <summary>Number of classes.</summary>
     public int Classes { get; }
 
+    /// <summary>Identifies the weights.</summary>
+    internal string Identity => $"{Parameters.All.Aggregate(0UL, (hash, parameter) => Trainer.Hash(parameter.Value.Span(), hash)):x}";
+
     /// <summary>All parameters.</summary>
     public ParameterSet Parameters { get; }
 

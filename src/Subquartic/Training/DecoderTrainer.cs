@@ -13,7 +13,7 @@ namespace Subquartic.Training;
 /// the decoder learns to make the picture of them. With feature matching it is also shown pictures of which every map is drawn.</summary>
 /// <remarks>The tokens of a map are drawn independently of each other, so the details of the last maps do not fit together as those of true ones do, which are
 /// all that the decoder has seen. Encoder, codes and phi stay as they are, to the bit: tokens keep their meaning, and the transformer needs no training.
-/// Measures: <c>l1</c>, <c>psnr</c> (of the step's pictures, in dB); nothing per scale.</remarks>
+/// Measures: <c>l1</c>, <c>psnr</c> (of the step's pictures, in dB) and, where they are asked for, the losses <c>perceptual</c> and <c>matching</c>; nothing per scale.</remarks>
 public sealed class DecoderTrainer : Trainer
 {
     private readonly VqVaeNetwork _network;
@@ -69,9 +69,8 @@ public sealed class DecoderTrainer : Trainer
         if (matching is not null)
         {
             // The first means must be of different pictures, not of a few shown again and again.
-            int classes = dataset.Classes.Count;
-            _drawn = new DrawnMaps(
-                generator, sampling, options, classes, scales.Count, drawEvery, drawFirst: (int)Math.Min(options.Steps, ((long)matching.Fewest * classes + options.Batch - 1) / options.Batch));
+            int classes = dataset.Classes.Count, drawFirst = (matching.Fewest * classes + options.Batch - 1) / options.Batch;
+            _drawn = new DrawnMaps(generator, sampling, options, classes, scales.Count, drawEvery, drawFirst);
         }
 
         _maps = new FloatBuffer(2L * options.Batch * scales.Last.Tokens * network.Config.CodeChannels);

@@ -9,9 +9,12 @@ namespace Subquartic.Training;
 /// drawn pictures are brought to those of real ones, r_c. The loss is w times the mean over the step's drawn pictures of |m_c - r_c|^2, where the features are the pixel means of
 /// all levels of trained classifiers (the mean over several of them).</summary>
 /// <remarks>A step has about one picture of a class, so both means run over steps: r_c over all real pictures seen, m_c over the latest, since what draws them changes. The gradient
-/// is what it would be if every drawn picture moved m_c as much as itself: 2 w (m_c - r_c) / B with respect to its features. Until a class has 60 pictures of both kinds, or as many as the window, its loss is 0: the decoder would follow the noise of the means.</remarks>
+/// is what it would be if every drawn picture moved m_c as much as itself: 2 w (m_c - r_c) / B with respect to its features. Until a class has <see cref="FewestPictures"/> of both kinds, or as many as the window, its loss is 0: the decoder would follow the noise of the means.</remarks>
 public sealed class FeatureMatching : IDisposable
 {
+    /// <summary>How many pictures of a class, drawn and real ones, make a mean.</summary>
+    public const int FewestPictures = 60;
+
     private readonly IReadOnlyList<ClassifierNetwork> _networks;
     private readonly double _weight;
     private readonly int _window;
@@ -34,15 +37,15 @@ public sealed class FeatureMatching : IDisposable
         _networks = networks;
         _weight = weight;
         _window = window;
-        Fewest = Math.Min(window, 60);
+        Fewest = Math.Min(window, FewestPictures);
         _real = new Means(classes, networks.Count * ClassifierNetwork.LevelChannels);
         _drawn = new Means(classes, networks.Count * ClassifierNetwork.LevelChannels);
     }
 
     /// <summary>Identifies networks, weight and window.</summary>
-    internal string Description => $"{PerceptualLoss.Identify(_networks)} {_weight} {_window}";
+    internal string Description => $"{string.Join(' ', _networks.Select(network => network.Identity))} {_weight} {_window}";
 
-    /// <summary>How many pictures of a class, drawn and real ones, make a mean; until there are so many the loss of the class is 0.</summary>
+    /// <summary><see cref="FewestPictures"/>, or the window where that is less.</summary>
     internal int Fewest { get; }
 
     /// <summary>The means: part of the state of a training.</summary>

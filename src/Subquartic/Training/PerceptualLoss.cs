@@ -9,7 +9,7 @@ namespace Subquartic.Training;
 public sealed class PerceptualLoss(IReadOnlyList<ClassifierNetwork> networks, double weight)
 {
     /// <summary>Identifies networks and weight.</summary>
-    internal string Description => $"{weight} {Identify(networks)}";
+    internal string Description => $"{weight} {string.Join(' ', networks.Select(network => network.Identity))}";
 
     /// <summary>Computes the loss; its gradient reaches <paramref name="reconstruction"/> when the tape runs backward.</summary>
     /// <param name="tape">The tape.</param>
@@ -34,17 +34,5 @@ public sealed class PerceptualLoss(IReadOnlyList<ClassifierNetwork> networks, do
         }
 
         return loss;
-    }
-
-    /// <summary>Identifies frozen networks.</summary>
-    internal static string Identify(IReadOnlyList<ClassifierNetwork> networks)
-    {
-        ulong hash = 0;
-        foreach (Parameter parameter in networks.SelectMany(network => network.Parameters.All))
-        {
-            hash = Trainer.Hash(parameter.Value.Span(), hash);
-        }
-
-        return $"{hash:x}";
     }
 }

@@ -13,7 +13,7 @@ public sealed class DecoderTrainerTests : IDisposable
     private static readonly SamplingDefaults Unguided = new() { Guidance = 1 };
 
     private readonly string _folder = Directory.CreateTempSubdirectory("subquartic-decoder").FullName;
-    private readonly ClassifierNetwork _judge = Frozen(1);
+    private readonly ClassifierNetwork _judge = SmallModels.Judge(1);
     private readonly ImageGenerator _generator;
     private readonly Checkpoint _start;
 
@@ -131,23 +131,12 @@ public sealed class DecoderTrainerTests : IDisposable
         Assert.Equal(rounds * batch, drawn.Select(d => string.Join(' ', d.Map)).Distinct().Count());
     }
 
-    private DecoderTrainer Create(int threads, double trueShare, SamplingDefaults sampling, double match = 0, IImageDataset? data = null) => new DecoderTrainer(
+    private DecoderTrainer Create(int threads, double trueShare, SamplingDefaults sampling, double match = 0, IImageDataset? data = null) => new(
         new VqVaeNetwork(SmallModels.Autoencoder, Scales, 1, _start.Root), _generator, data ?? SmallModels.Pictures, SmallModels.Training, KernelSet.Create(KernelSet.Best.Name, threads),
         drawnScales: 2, sampling, trueShare, matching: match > 0 ? new FeatureMatching([_judge], match, 16, window: 10) : null, drawEvery: 4);
 
     private (byte[] Model, double First, double Last) Run(double trueShare, SamplingDefaults sampling, int steps, int resumeAt = 0, double match = 0) =>
         SmallModels.Train(_folder, threads => Create(threads, trueShare, sampling, match), steps, resumeAt);
-
-    private static ClassifierNetwork Frozen(ulong seed)
-    {
-        var network = new ClassifierNetwork(16, seed);
-        foreach (Parameter parameter in network.Parameters.All)
-        {
-            parameter.Trainable = false;
-        }
-
-        return network;
-    }
 
     private sealed class OnePicture : IImageDataset
     {

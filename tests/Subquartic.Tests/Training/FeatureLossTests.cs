@@ -7,7 +7,7 @@ public sealed class FeatureLossTests : IDisposable
 {
     private const int Values = 32 * 32 * 3;
 
-    private readonly ClassifierNetwork[] _networks = [Frozen(1), Frozen(2)];
+    private readonly ClassifierNetwork[] _networks = [SmallModels.Judge(1), SmallModels.Judge(2)];
 
     public void Dispose() => Array.ForEach(_networks, network => network.Dispose());
 
@@ -92,17 +92,6 @@ public sealed class FeatureLossTests : IDisposable
             tape.Backward();
             return (value, picture.Gradient.Span().ToArray());
         }
-    }
-
-    private static ClassifierNetwork Frozen(ulong seed)
-    {
-        var network = new ClassifierNetwork(3, seed);
-        foreach (Parameter parameter in network.Parameters.All)
-        {
-            parameter.Trainable = false;
-        }
-
-        return network;
     }
 
     private static Variable Map(Tape tape, float[] values, bool needsGradient)

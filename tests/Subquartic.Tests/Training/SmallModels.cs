@@ -42,6 +42,18 @@ internal static class SmallModels
     /// <summary>Settings with which a few steps change much.</summary>
     public static TrainingOptions Training => new() { Batch = 16, Steps = 100, WarmUp = 2, LearningRate = 3e-3, Seed = 5 };
 
+    /// <summary>A classifier with random weights, frozen as one that is loaded.</summary>
+    public static ClassifierNetwork Judge(ulong seed)
+    {
+        var network = new ClassifierNetwork(3, seed);
+        foreach (Parameter parameter in network.Parameters.All)
+        {
+            parameter.Trainable = false;
+        }
+
+        return network;
+    }
+
     /// <summary>Writes both models with random weights as a folder that a generator reads.</summary>
     public static void Save(string folder)
     {
