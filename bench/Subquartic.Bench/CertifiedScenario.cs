@@ -108,7 +108,7 @@ internal sealed class CertifiedScenario : IScenario
         report.Note(string.Create(
             CultureInfo.InvariantCulture,
             $"{name}: work {certificate.Work:0.000}; {100.0 * certificate.FlatRows / queries:0.0} % of the rows flat, "
-            + $"{100.0 * certificate.MergedRows / queries:0.0} % merged, {100.0 * certificate.ExactRows / queries:0.0} % exact; largest bound "
+            + $"{100.0 * certificate.MergedRows / queries:0.0} % merged, {100.0 * certificate.QuantizedRows / queries:0.0} % quantized, {100.0 * certificate.ExactRows / queries:0.0} % exact; largest bound "
             + $"{certificate.ErrorBound / largest:0.0e0}{(ratios.Count > 0 ? $"; bound / error {Report.Median(ratios):0}" : "")}. {certificate.Reason}. "
             + $"Audited: work {audit.Work:0.000}, {100.0 * audit.AuditedRows / queries:0.0} % of the rows without a bound."));
     }

@@ -35,6 +35,17 @@ internal sealed class TimedKernels(KernelSet kernels) : KernelSet(kernels.Pool)
         End("attention", start, 2.0 * Pairs(queries, keys) * (keys.Width + values.Width));
     }
 
+    public override void Quantize(
+        Matrix keys, ReadOnlySpan<float> shift, Matrix values, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit, QuantizedHead head) =>
+        kernels.Quantize(keys, shift, values, middle, unit, head);
+
+    public override void QuantizedAttention(Matrix queries, float scale, QuantizedHead head, Matrix output, Matrix statistics)
+    {
+        long start = Begin();
+        kernels.QuantizedAttention(queries, scale, head, output, statistics);
+        End("attention", start, 2.0 * queries.Rows * head.Rows * (head.Width + head.ValueWidth));
+    }
+
     public override void AttentionGradient(
         HeadTensor queries, HeadTensor keys, HeadTensor values, HeadTensor dOutput, float scale,
         HeadTensor dQueries, HeadTensor dKeys, HeadTensor dValues)

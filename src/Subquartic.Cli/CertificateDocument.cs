@@ -12,6 +12,7 @@ namespace Subquartic.Cli;
 /// <param name="ApproximatedRows">Those that were approximated.</param>
 /// <param name="FlatRows">Of certified attention: rows from moments of all keys.</param>
 /// <param name="MergedRows">Of certified attention: rows from clusters of keys.</param>
+/// <param name="QuantizedRows">Of certified and audited attention: rows from all keys in 16-bit integers.</param>
 /// <param name="AuditedRows">Of audited attention: rows from clusters of keys without a bound.</param>
 /// <param name="ShareBeyond">Of audited attention: in each head at most this share of them is beyond the tolerance, with 99 % confidence; otherwise null.</param>
 /// <param name="Work">Of certified attention: multiply-adds over those of exact attention; otherwise null.</param>
@@ -21,11 +22,11 @@ namespace Subquartic.Cli;
 /// <param name="Reason">Why the last head that was computed exactly was, or null.</param>
 internal sealed record CertificateDocument(
     string Strategy, double Tolerance, long Heads, long ApproximatedHeads, long Rows, long ApproximatedRows, long FlatRows, long MergedRows,
-    long AuditedRows, double? ShareBeyond, double? Work, double? LargestBound, long CheckedRows, double? LargestErrorOverBound, string? Reason)
+    long QuantizedRows, long AuditedRows, double? ShareBeyond, double? Work, double? LargestBound, long CheckedRows, double? LargestErrorOverBound, string? Reason)
 {
     public static CertificateDocument Of(string strategy, CertificateSummary summary, double tolerance, SampledAttention? sampled) => new(
         strategy, tolerance, summary.Heads, summary.Heads - summary.ExactHeads, summary.Rows, summary.Rows - summary.ExactRows,
-        summary.FlatRows, summary.MergedRows, summary.AuditedRows, summary.AuditedRows > 0 ? new AuditOptions().ShareBeyond : null, double.IsNaN(summary.Work) ? null : summary.Work, double.IsFinite(summary.LargestBound) ? summary.LargestBound : null,
+        summary.FlatRows, summary.MergedRows, summary.QuantizedRows, summary.AuditedRows, summary.AuditedRows > 0 ? new AuditOptions().ShareBeyond : null, double.IsNaN(summary.Work) ? null : summary.Work, double.IsFinite(summary.LargestBound) ? summary.LargestBound : null,
         sampled?.CheckedRows ?? 0, sampled is { CheckedRows: > 0 } ? sampled.LargestErrorOverBound : null, summary.Reason);
 
     /// <summary>Writes what the document says.</summary>
@@ -41,7 +42,7 @@ internal sealed record CertificateDocument(
         if (Work is { } work)
         {
             terminal.Say(string.Create(
-                CultureInfo.InvariantCulture, $"  rows: {FlatRows} flat, {MergedRows + AuditedRows} merged, {Rows - ApproximatedRows} exact; {work:0.000} of the multiply-adds of exact attention"));
+                CultureInfo.InvariantCulture, $"  rows: {FlatRows} flat, {MergedRows + AuditedRows} merged, {QuantizedRows} quantized, {Rows - ApproximatedRows} exact; {work:0.000} of the multiply-adds of exact attention"));
         }
 
         if (LargestErrorOverBound is { } ratio)

@@ -113,6 +113,25 @@ internal static class Check
             $"statistics {Shape(statistics)} do not fit queries {Shape(queries)}: two values a query");
     }
 
+    public static void Quantize(
+        Matrix keys, ReadOnlySpan<float> shift, Matrix values, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit)
+    {
+        Require(keys.Rows > 0, "there are no keys");
+        Require(keys.Columns <= QuantizedHead.LargestWidth, $"keys are {keys.Columns} wide; at most {QuantizedHead.LargestWidth} can be");
+        Require(values.Rows == keys.Rows, $"{keys.Rows} keys and {values.Rows} values do not fit");
+        Require(shift.Length == keys.Columns, $"a shift of {shift.Length} values does not fit keys {keys.Columns} wide");
+        Require(middle.Length == values.Columns && unit.Length == values.Columns, $"{middle.Length} middles and {unit.Length} units do not fit values {values.Columns} wide");
+    }
+
+    public static void QuantizedAttention(Matrix queries, QuantizedHead head, Matrix output, Matrix statistics)
+    {
+        Require(head.Rows > 0, "no keys were quantized");
+        Require(queries.Columns == head.Width, $"queries {queries.Columns} wide do not fit keys {head.Width} wide");
+        Require(output.Rows == queries.Rows && output.Columns == head.ValueWidth,
+            $"output {output.Rows} x {output.Columns} fits neither {queries.Rows} queries nor values {head.ValueWidth} wide");
+        Require(statistics.Rows == queries.Rows && statistics.Columns == 2, $"statistics {statistics.Rows} x {statistics.Columns} do not fit {queries.Rows} queries: two values a query");
+    }
+
     public static void AttentionGradient(
         HeadTensor queries, HeadTensor keys, HeadTensor values, HeadTensor dQueries, HeadTensor dKeys, HeadTensor dValues)
     {

@@ -143,6 +143,27 @@ public abstract partial class KernelSet
     public abstract void Attention(
         HeadTensor queries, HeadTensor keys, HeadTensor values, float scale, HeadTensor output, HeadTensor statistics);
 
+    /// <summary>Rounds the keys and values of a head to 16-bit integers, for <see cref="QuantizedAttention"/>. The unit s_k of the keys, shifted, is the larger of the longest
+    /// over <see cref="QuantizedHead.LongestInteger"/> and the largest coordinate over <see cref="QuantizedHead.LargestInteger"/>.</summary>
+    /// <param name="keys">(S, c), S at least 1, c at most <see cref="QuantizedHead.LargestWidth"/>; finite.</param>
+    /// <param name="shift">c values, subtracted from every key, which changes no weight.</param>
+    /// <param name="values">(S, c_v).</param>
+    /// <param name="middle">c_v values, subtracted from the columns of V.</param>
+    /// <param name="unit">s_v of each column: no value is further from the middle than <see cref="QuantizedHead.LargestValue"/> - 1 of it. 0 takes the middle for all values.</param>
+    /// <param name="head">Overwritten.</param>
+    public abstract void Quantize(
+        Matrix keys, ReadOnlySpan<float> shift, Matrix values, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit, QuantizedHead head);
+
+    /// <summary>o = softmax(scale * Q K^T) V with integers for queries, keys, values and weights. The unit of a query is s_q, found in the same way. In each block
+    /// of <see cref="QuantizedHead.KeyBlock"/> keys weights are rounded to integers in a unit of their own, a power of two by which the largest of them
+    /// is from 2^13 to 2^14, at least 2^-40 of what it was in any block before.</summary>
+    /// <param name="queries">(L, c), finite; with |scale q.k| at most 10^4 for all (shifted) keys, beyond which weights may leave their integers.</param>
+    /// <param name="scale">Factor on the scores.</param>
+    /// <param name="head">Keys and values.</param>
+    /// <param name="output">(L, c_v), overwritten.</param>
+    /// <param name="statistics">(L, 2), overwritten: the sum over keys of the unit of their weight, over the sum of all weights; and s_q s_k |scale| log2(e).</param>
+    public abstract void QuantizedAttention(Matrix queries, float scale, QuantizedHead head, Matrix output, Matrix statistics);
+
     /// <summary>The gradient of <see cref="Attention(HeadTensor, HeadTensor, HeadTensor, float, HeadTensor)"/>. With P the weights and D_i = sum_j P_ij (dO_i.V_j): dV += P^T dO,
     /// dS = P o (dO V^T - D), dQ += scale dS K, dK += scale dS^T Q. The weights are computed again.</summary>
     /// <param name="queries">(B, H, L, c).</param>

@@ -69,6 +69,27 @@ internal unsafe interface ILanes<TVector>
     /// <summary>Picks lanes of <paramref name="a"/> where the mask is set, of <paramref name="b"/> elsewhere.</summary>
     static abstract TVector Select(TVector mask, TVector a, TVector b);
 
+    // In what follows vectors hold integers of 32 bits, or two of 16.
+
+    /// <summary>The nearest integers, ties to even; of values below 2^31 in magnitude.</summary>
+    static abstract TVector ToInteger(TVector a);
+
+    /// <summary>Integers as float32, rounded to nearest.</summary>
+    static abstract TVector ToSingle(TVector a);
+
+    static abstract TVector AddInteger(TVector a, TVector b);
+
+    static abstract TVector MaxInteger(TVector a, TVector b);
+
+    /// <summary>The lower half of <paramref name="low"/>, and that of <paramref name="high"/> above it.</summary>
+    static abstract TVector JoinHalves(TVector low, TVector high);
+
+    /// <summary>sum + low * low + high * high, of the signed halves of <paramref name="a"/> and <paramref name="b"/>.</summary>
+    static abstract TVector AddPairProducts(TVector sum, TVector a, TVector b);
+
+    /// <summary>The float32 <paramref name="value"/> times 2^n, n in the lowest 9 bits of <paramref name="exponent"/>, signed; for normal numbers that stay so.</summary>
+    static abstract TVector AddExponent(TVector value, TVector exponent);
+
     /// <summary>Sum of the lanes, in a fixed order.</summary>
     static abstract float SumOf(TVector a);
 
@@ -162,6 +183,43 @@ internal readonly unsafe struct Lanes128 : ILanes<Vector128<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128<float> Select(Vector128<float> mask, Vector128<float> a, Vector128<float> b) =>
         Vector128.ConditionalSelect(mask, a, b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> ToInteger(Vector128<float> a) =>
+        Sse2.IsSupported ? Sse2.ConvertToVector128Int32(a).AsSingle() : Vector128.ConvertToInt32Native(Vector128.Round(a)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> ToSingle(Vector128<float> a) => Vector128.ConvertToSingle(a.AsInt32());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> AddInteger(Vector128<float> a, Vector128<float> b) => (a.AsInt32() + b.AsInt32()).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> MaxInteger(Vector128<float> a, Vector128<float> b) => Vector128.Max(a.AsInt32(), b.AsInt32()).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> JoinHalves(Vector128<float> low, Vector128<float> high) =>
+        ((low.AsInt32() & Vector128.Create(0xffff)) | (high.AsInt32() << 16)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> AddPairProducts(Vector128<float> sum, Vector128<float> a, Vector128<float> b)
+    {
+        if (AvxVnni.IsSupported)
+        {
+            return AvxVnni.MultiplyWideningAndAdd(sum.AsInt32(), a.AsInt16(), b.AsInt16()).AsSingle();
+        }
+
+        if (Sse2.IsSupported)
+        {
+            return (sum.AsInt32() + Sse2.MultiplyAddAdjacent(a.AsInt16(), b.AsInt16())).AsSingle();
+        }
+
+        Vector128<int> low = (a.AsInt32() << 16 >> 16) * (b.AsInt32() << 16 >> 16);
+        return (sum.AsInt32() + low + (a.AsInt32() >> 16) * (b.AsInt32() >> 16)).AsSingle();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> AddExponent(Vector128<float> value, Vector128<float> exponent) => (value.AsInt32() + (exponent.AsInt32() << 23)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float SumOf(Vector128<float> a) => Vector128.Sum(a);
@@ -262,6 +320,43 @@ internal readonly unsafe struct Lanes256 : ILanes<Vector256<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256<float> Select(Vector256<float> mask, Vector256<float> a, Vector256<float> b) =>
         Vector256.ConditionalSelect(mask, a, b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> ToInteger(Vector256<float> a) =>
+        Avx.IsSupported ? Avx.ConvertToVector256Int32(a).AsSingle() : Vector256.ConvertToInt32Native(Vector256.Round(a)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> ToSingle(Vector256<float> a) => Vector256.ConvertToSingle(a.AsInt32());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> AddInteger(Vector256<float> a, Vector256<float> b) => (a.AsInt32() + b.AsInt32()).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> MaxInteger(Vector256<float> a, Vector256<float> b) => Vector256.Max(a.AsInt32(), b.AsInt32()).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> JoinHalves(Vector256<float> low, Vector256<float> high) =>
+        ((low.AsInt32() & Vector256.Create(0xffff)) | (high.AsInt32() << 16)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> AddPairProducts(Vector256<float> sum, Vector256<float> a, Vector256<float> b)
+    {
+        if (AvxVnni.IsSupported)
+        {
+            return AvxVnni.MultiplyWideningAndAdd(sum.AsInt32(), a.AsInt16(), b.AsInt16()).AsSingle();
+        }
+
+        if (Avx2.IsSupported)
+        {
+            return (sum.AsInt32() + Avx2.MultiplyAddAdjacent(a.AsInt16(), b.AsInt16())).AsSingle();
+        }
+
+        Vector256<int> low = (a.AsInt32() << 16 >> 16) * (b.AsInt32() << 16 >> 16);
+        return (sum.AsInt32() + low + (a.AsInt32() >> 16) * (b.AsInt32() >> 16)).AsSingle();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> AddExponent(Vector256<float> value, Vector256<float> exponent) => (value.AsInt32() + (exponent.AsInt32() << 23)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float SumOf(Vector256<float> a) => Vector256.Sum(a);
@@ -381,6 +476,38 @@ internal readonly unsafe struct Lanes512 : ILanes<Vector512<float>>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Select(Vector512<float> mask, Vector512<float> a, Vector512<float> b) =>
         Vector512.ConditionalSelect(mask, a, b);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> ToInteger(Vector512<float> a) =>
+        Avx512F.IsSupported ? Avx512F.ConvertToVector512Int32(a).AsSingle() : Vector512.ConvertToInt32Native(Vector512.Round(a)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> ToSingle(Vector512<float> a) => Vector512.ConvertToSingle(a.AsInt32());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> AddInteger(Vector512<float> a, Vector512<float> b) => (a.AsInt32() + b.AsInt32()).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> MaxInteger(Vector512<float> a, Vector512<float> b) => Vector512.Max(a.AsInt32(), b.AsInt32()).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> JoinHalves(Vector512<float> low, Vector512<float> high) =>
+        ((low.AsInt32() & Vector512.Create(0xffff)) | (high.AsInt32() << 16)).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> AddPairProducts(Vector512<float> sum, Vector512<float> a, Vector512<float> b)
+    {
+        if (Avx512BW.IsSupported)
+        {
+            return (sum.AsInt32() + Avx512BW.MultiplyAddAdjacent(a.AsInt16(), b.AsInt16())).AsSingle();
+        }
+
+        Vector512<int> low = (a.AsInt32() << 16 >> 16) * (b.AsInt32() << 16 >> 16);
+        return (sum.AsInt32() + low + (a.AsInt32() >> 16) * (b.AsInt32() >> 16)).AsSingle();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> AddExponent(Vector512<float> value, Vector512<float> exponent) => (value.AsInt32() + (exponent.AsInt32() << 23)).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float SumOf(Vector512<float> a) => Vector512.Sum(a);

@@ -233,7 +233,7 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     }
 
     /// <summary>A row of a tile, up to three vectors in registers; those beyond TVectors are never touched.</summary>
-    private struct TileRow<TVectors>
+    private partial struct TileRow<TVectors>
         where TVectors : struct, ICount
     {
         private TVector _a;

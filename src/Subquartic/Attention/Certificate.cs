@@ -12,10 +12,10 @@ public enum AttentionPath
     /// <summary>Most rows from polynomial moments, the rest exactly.</summary>
     LowRankWithExactRows,
 
-    /// <summary>All rows from sums over keys that stand for many, each row within its own bound.</summary>
+    /// <summary>All rows from sums over keys that stand for many or from 16-bit integers, each row within its own bound.</summary>
     Certified,
 
-    /// <summary>Some rows from such sums, the rest exactly.</summary>
+    /// <summary>Some rows in these ways, the rest exactly.</summary>
     CertifiedWithExactRows,
 
     /// <summary>Some rows from sums over keys that stand for many, without a bound, but audited (<see cref="AuditedAttention"/>).</summary>
@@ -41,10 +41,13 @@ public readonly record struct Certificate(
     /// <summary>Rows from clusters of keys (<see cref="CertifiedAttention"/>).</summary>
     public long MergedRows { get; init; }
 
+    /// <summary>Rows from all keys in 16-bit integers (<see cref="CertifiedAttention"/>).</summary>
+    public long QuantizedRows { get; init; }
+
     /// <summary>Rows from clusters of keys without a bound (<see cref="AuditedAttention"/>).</summary>
     public long AuditedRows { get; init; }
 
-    /// <summary>Multiply-adds done, trials included, over those of exact attention; NaN when the strategy does not count.</summary>
+    /// <summary>Multiply-adds done, those of integers and trials included, over those of exact attention; NaN when the strategy does not count.</summary>
     public double Work { get; init; } = double.NaN;
 
     /// <summary>The certificate of a call that was computed exactly and without a bound.

@@ -28,6 +28,9 @@ public sealed class CertificateSummary
     /// <summary>Queries computed from clusters of keys.</summary>
     public long MergedRows { get; private set; }
 
+    /// <summary>Queries computed from all keys in 16-bit integers.</summary>
+    public long QuantizedRows { get; private set; }
+
     /// <summary>Queries computed from clusters of keys without a bound (<see cref="AuditedAttention"/>).</summary>
     public long AuditedRows { get; private set; }
 
@@ -53,6 +56,7 @@ public sealed class CertificateSummary
         ExactRows += certificate.ExactRows;
         FlatRows += certificate.FlatRows;
         MergedRows += certificate.MergedRows;
+        QuantizedRows += certificate.QuantizedRows;
         AuditedRows += certificate.AuditedRows;
         _pairs += (double)certificate.Rows * keys;
         _work += certificate.Work * certificate.Rows * keys;

@@ -10,7 +10,7 @@ namespace Subquartic.Attention;
 /// exactly, and which is faster than exact attention where the data allow it.</summary>
 /// <remarks>
 /// <para>A head is tried in this order: as one cluster of keys, where scores hardly depend on the query (<see cref="FlatPath"/>);
-/// tile by tile of like queries with merged keys (<see cref="MergePath"/>); exactly. A sample decides before work is spent, four
+/// tile by tile of like queries with merged keys (<see cref="MergePath"/>); what is left with 16-bit integers (<see cref="QuantizedPath"/>), where the processor is faster with them; exactly. A sample decides before work is spent, four
 /// tiles before a head is merged, and every row that misses the tolerance is computed again by the exact kernel.</para>
 /// <para>Bounds hold in exact arithmetic for the very float32 input, with rounding included, for any input; when a value is not finite
 /// the head is computed exactly and its bound is infinite. Results do not depend on threads, nor on other heads and images.</para>
@@ -26,6 +26,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
     private readonly HeadMeasure _head;
     private readonly FlatPath _flat;
     private readonly MergePath _merge;
+    private readonly QuantizedPath _quantized;
     private readonly RowOutcomes _rows = new();
     private readonly List<int> _exact = [];
     private double[] _smallParts = [];
@@ -33,7 +34,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
     /// <summary>Creates the strategy.</summary>
     /// <param name="kernels">The kernels that compute.</param>
     /// <param name="tolerance">Largest error of any output entry; a number alone is a fraction of the range of V.</param>
-    /// <param name="costs">What merging costs, asked for when the first head might be merged; null for the same on every machine. They decide which way a row goes, and so its bits.</param>
+    /// <param name="costs">What merging and integers cost, asked for when the first head might be computed so; null for the same on every machine. They decide which way a row goes, and so its bits.</param>
     /// <exception cref="ArgumentOutOfRangeException">The tolerance is not positive.</exception>
     public CertifiedAttention(KernelSet kernels, Tolerance tolerance, Lazy<CertifiedCosts>? costs = null)
         : this(kernels, tolerance, CertifiedPlan.With(costs))
@@ -60,6 +61,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         _plan = plan;
         _audit = audit;
         _merge = new MergePath(kernels, plan);
+        _quantized = new QuantizedPath(kernels);
     }
 
     /// <inheritdoc/>
@@ -92,7 +94,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         }
 
         double bound = 0, work = 0;
-        long flat = 0, merged = 0, audited = 0, exact = 0;
+        long flat = 0, merged = 0, quantized = 0, audited = 0, exact = 0;
         int exactHeads = 0;
         string reason = "";
         for (int head = 0; head < heads; head++)
@@ -101,6 +103,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
             string? refusal = AttendHead(input, input.Queries[b, h], input.Keys[b, h], input.Values[b, h], output[b, h], ref work);
             flat += _rows.FlatRows;
             merged += _rows.MergedRows;
+            quantized += _rows.QuantizedRows;
             audited += _rows.AuditedRows;
             exact += _exact.Count;
             if (_exact.Count == queries)
@@ -120,13 +123,14 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         AttentionPath path = exact == rows ? AttentionPath.Exact : audited > 0 ? AttentionPath.Audited : exact == 0 ? AttentionPath.Certified : AttentionPath.CertifiedWithExactRows;
         if (reason.Length == 0)
         {
-            reason = string.Create(CultureInfo.InvariantCulture, $"{flat} rows flat, {merged + audited} merged, {exact} exact");
+            reason = string.Create(CultureInfo.InvariantCulture, $"{flat} rows flat, {merged + audited} merged, {quantized} quantized, {exact} exact");
         }
 
         return new Certificate(bound, path, reason, heads, exactHeads, rows, exact)
         {
             FlatRows = flat,
             MergedRows = merged,
+            QuantizedRows = quantized,
             AuditedRows = audited,
             Work = work / ((double)rows * input.Keys.Rows * (input.Keys.Width + input.Values.Width)),
         };
@@ -137,6 +141,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
     {
         _flat.Dispose();
         _merge.Dispose();
+        _quantized.Dispose();
     }
 
     /// <summary>Whether the shapes fit together; those that do not are refused by the kernel.</summary>
@@ -193,7 +198,14 @@ public sealed class CertifiedAttention : IAttention, IDisposable
             else
             {
                 work += _flat.Work;
-                refusal = Merge(input, allowed, ref work);
+                bool integers = QuantizedPath.Fits(_head)
+                    && (_plan.Quantized ?? (_quantized.Promises(_head, allowed) && _plan.Costs.Value.Quantized <= _plan.QuantizedWorthIt));
+                refusal = Merge(input, allowed, integers ? _plan.Costs.Value.Quantized : 1, ref work);
+                if (integers && _rows.AnyPending)
+                {
+                    _quantized.Run(_head, Tolerance, _rows);
+                    work += _quantized.Work;
+                }
             }
         }
 
@@ -201,7 +213,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         return refusal;
     }
 
-    private string? Merge(in AttentionInput input, double allowed, ref double work)
+    private string? Merge(in AttentionInput input, double allowed, double rest, ref double work)
     {
         if ((long)_head.Queries.Rows * _head.Keys.Rows < _plan.MergePairs)
         {
@@ -209,8 +221,8 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         }
 
         bool went = _audit is { } audit
-            ? _merge.RunAudited(_head, input.Maps, Tolerance, allowed, audit, _rows)
-            : _merge.Run(_head, input.Maps, Tolerance, allowed, _rows);
+            ? _merge.RunAudited(_head, input.Maps, Tolerance, allowed, audit, _rows, rest)
+            : _merge.Run(_head, input.Maps, Tolerance, allowed, _rows, rest);
         work += _merge.Work;
         return went ? null : _merge.Refusal;
     }

@@ -11,13 +11,13 @@ using Subquartic.Numerics.Tensors;
 
 namespace Subquartic.Attention;
 
-/// <summary>What merging keys costs, in multiply-adds of exact attention on the same machine: by these, <see cref="CertifiedAttention"/> and
-/// <see cref="AuditedAttention"/> decide whether and how far a head is merged.</summary>
+/// <summary>What merging keys and computing with integers cost, in multiply-adds of exact attention on the same machine: by these, <see cref="CertifiedAttention"/> and
+/// <see cref="AuditedAttention"/> decide which way a head goes and how far it is merged.</summary>
 /// <remarks>They decide speed, and with it which way a row goes and so its bits; bounds hold whatever they are. The defaults are the same on every machine: estimates between
 /// those measured on two of them. With costs measured for one machine (<see cref="ForThisMachine"/>) results are the same from run to run on that machine only, as long as they are kept.</remarks>
 public sealed record CertifiedCosts
 {
-    private const int FileVersion = 1, Side = 64, Width = 64;
+    private const int FileVersion = 2, Side = 64, Width = 64;
 
     /// <summary>Of an entry of a list, per query and column, over that of a key in exact attention.</summary>
     public double List { get; init; } = 1.1;
@@ -30,6 +30,9 @@ public sealed record CertifiedCosts
 
     /// <summary>Of summaries of the keys of a head, per key and column of keys and values.</summary>
     public double Head { get; init; } = 130;
+
+    /// <summary>Of attention from 16-bit integers (<see cref="KernelSet.QuantizedAttention"/>), rounding to them included.</summary>
+    public double Quantized { get; init; } = 0.7;
 
     /// <summary>Measures them on this machine, on one thread: a second or two.</summary>
     /// <param name="kernels">The kernels whose costs are asked for.</param>
@@ -62,12 +65,16 @@ public sealed record CertifiedCosts
             };
             using var path = new MergePath(alone, plan);
             CertifiedCosts found = path.Measure(head, maps, outcomes, TimeSpan.FromSeconds(0.5));
+            using var integers = new QuantizedPath(alone);
+            head.Begin(q.SliceRows(0, queries / 2), k, v, 1);
+            double quantized = integers.Measure(head, output.SliceRows(0, queries / 2), TimeSpan.FromSeconds(0.3));
             return new CertifiedCosts
             {
                 List = Limits.List.Clamp(found.List),
                 Tile = Limits.Tile.Clamp(found.Tile),
                 Entry = Limits.Entry.Clamp(found.Entry),
                 Head = Limits.Head.Clamp(found.Head),
+                Quantized = Limits.Quantized.Clamp(quantized),
             };
         }
         finally
@@ -161,6 +168,7 @@ public sealed record CertifiedCosts
             Tile = Limits.Tile.Check(file.Tile, path, "tile"),
             Entry = Limits.Entry.Check(file.Entry, path, "entry"),
             Head = Limits.Head.Check(file.Head, path, "head"),
+            Quantized = Limits.Quantized.Check(file.Quantized, path, "quantized"),
         };
     }
 
@@ -173,13 +181,13 @@ public sealed record CertifiedCosts
     {
         ArgumentNullException.ThrowIfNull(kernels);
         Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
-        var file = new CertifiedCostsFile(FileVersion, kernels.Name, Processor, List, Tile, Entry, Head);
+        var file = new CertifiedCostsFile(FileVersion, kernels.Name, Processor, List, Tile, Entry, Head, Quantized);
         AtomicFile.WriteText(path, JsonSerializer.Serialize(file, CertifiedCostsJson.Default.CertifiedCostsFile));
     }
 
     /// <summary>The costs in a line.</summary>
     /// <returns>The line.</returns>
-    public string Describe() => string.Create(CultureInfo.InvariantCulture, $"list {List:0.00}, tile {Tile:0.0}, entry {Entry:0}, head {Head:0}");
+    public string Describe() => string.Create(CultureInfo.InvariantCulture, $"list {List:0.00}, tile {Tile:0.0}, entry {Entry:0}, head {Head:0}, quantized {Quantized:0.00}");
 
     /// <summary>The processor by its name, or at least its kind.</summary>
     private static string Processor
@@ -212,6 +220,8 @@ public sealed record CertifiedCosts
 
         public static Limits Head => new(5, 4000);
 
+        public static Limits Quantized => new(0.1, 20);
+
         public double Clamp(double value) => double.IsNaN(value) ? Most : Math.Clamp(value, Least, Most);
 
         public double Check(double value, string path, string name) => value >= Least && value <= Most
@@ -221,7 +231,7 @@ public sealed record CertifiedCosts
 }
 
 /// <summary>The file of <see cref="CertifiedCosts"/>.</summary>
-internal sealed record CertifiedCostsFile(int Version, string Kernels, string Processor, double List, double Tile, double Entry, double Head);
+internal sealed record CertifiedCostsFile(int Version, string Kernels, string Processor, double List, double Tile, double Entry, double Head, double Quantized);
 
 /// <summary>How it becomes JSON.</summary>
 [JsonSourceGenerationOptions(

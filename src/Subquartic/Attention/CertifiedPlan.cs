@@ -30,17 +30,23 @@ internal sealed record CertifiedPlan
     public int[] TileSizes(int queries, bool audited) =>
         TileSize is { } given ? [given] : audited ? [192] : queries >= 8192 ? [288, 384] : [96, 144, 192];
 
-    /// <summary>What merging costs on this machine; asked for when the first head might be merged.</summary>
+    /// <summary>What merging and integers cost on this machine; asked for when the first head might be computed so.</summary>
     public Lazy<CertifiedCosts> Costs { get; init; } = new(new CertifiedCosts());
 
     /// <summary>The plan of all who state none of their own.</summary>
     public static CertifiedPlan With(Lazy<CertifiedCosts>? costs) => costs is null ? new CertifiedPlan() : new CertifiedPlan { Costs = costs };
 
-    /// <summary>Largest cost of a list, over that of computing its rows exactly, for which it is made.</summary>
+    /// <summary>Largest cost of a list, over that of computing its rows without one, for which it is made.</summary>
     public double WorthIt { get; init; } = 0.8;
 
-    /// <summary>Largest cost predicted of a head, over that of exact attention, for which it is merged: predictions are off by a tenth or so.</summary>
+    /// <summary>Largest cost predicted of a head, over that of computing it without merging, for which it is merged: predictions are off by a tenth or so.</summary>
     public double HeadWorthIt { get; init; } = 0.85;
+
+    /// <summary>Whether rows that are neither flat nor merged are tried in 16-bit integers: null asks lengths and <see cref="Costs"/>.</summary>
+    public bool? Quantized { get; init; }
+
+    /// <summary>Largest cost of integers, over that of exact attention, for which they are tried.</summary>
+    public double QuantizedWorthIt { get; init; } = 0.9;
 
     /// <summary>Rows of a tile that fail and are few enough for exact attention without another list.</summary>
     public int FewRows { get; init; } = 4;

@@ -1,3 +1,4 @@
+using System.Numerics.Tensors;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
 using Subquartic.Numerics.Threading;
@@ -16,6 +17,7 @@ internal sealed class HeadMeasure(KernelSet kernels)
     private float[] _least = [];
     private float[] _most = [];
     private float[] _squares = [];
+    private double[] _squareSums = [];
     private float[] _poison = [];
     private float[] _queryMean = [];
     private float[] _keyMean = [];
@@ -47,6 +49,12 @@ internal sealed class HeadMeasure(KernelSet kernels)
     /// <summary>At least |k| for all keys.</summary>
     public double LongestKey { get; private set; }
 
+    /// <summary>|scale| times a typical length of a query, and that of a key less the mean key: root mean squares, which serve estimates alone.</summary>
+    public double TypicalQuery { get; private set; }
+
+    /// <inheritdoc cref="TypicalQuery"/>
+    public double TypicalKey { get; private set; }
+
     /// <summary>Largest range of a column of V.</summary>
     public double Range { get; private set; }
 
@@ -69,6 +77,7 @@ internal sealed class HeadMeasure(KernelSet kernels)
         int columns = queries.Columns, forQueries = Chunks(queries), forKeys = Chunks(keys), chunks = forQueries + forKeys + Chunks(values);
         Resize(ref _sums, (forQueries + forKeys) * columns);
         Resize(ref _squares, forQueries + forKeys);
+        Resize(ref _squareSums, forQueries + forKeys);
         Resize(ref _least, Chunks(values) * values.Columns);
         Resize(ref _most, Chunks(values) * values.Columns);
         Resize(ref _poison, chunks);
@@ -84,6 +93,8 @@ internal sealed class HeadMeasure(KernelSet kernels)
         Join(queries, 0, scale, ref _queryMean);
         LongestKey = Longest(keys, forQueries);
         Join(keys, forQueries, 1, ref _keyMean);
+        TypicalQuery = Math.Abs((double)scale) * Math.Sqrt(MeanSquare(0, forQueries, queries.Rows));
+        TypicalKey = Math.Sqrt(Math.Max(0, MeanSquare(forQueries, forKeys, keys.Rows) - TensorPrimitives.SumOfSquares(KeyMean)));
         JoinExtremes();
         IsFinite = finite;
         ExactBound = finite
@@ -119,6 +130,8 @@ internal sealed class HeadMeasure(KernelSet kernels)
         // Squares that underflow change a sum by less than 2^-149 each.
         return Math.Sqrt((longest * (1 + ExactAttention.Gamma(x.Columns + 2))) + (x.Columns * (double)float.Epsilon));
     }
+
+    private double MeanSquare(int first, int chunks, int rows) => TensorPrimitives.Sum<double>(_squareSums.AsSpan(first, chunks)) / Math.Max(1, rows);
 
     private static int Chunks(Matrix x) => (x.Rows + Chunk - 1) / Chunk;
 
@@ -177,6 +190,7 @@ internal sealed class HeadMeasure(KernelSet kernels)
             (int first, int count) = Rows(x, chunk < 0 ? task : chunk);
             Span<float> rows = stackalloc float[Chunk];
             _squares[task] = RowVectors.Measure(x, first, rows[..count], _sums.AsSpan(task * columns, columns), ref poison);
+            _squareSums[task] = TensorPrimitives.Sum<float>(rows[..count]);
         }
 
         _poison[task] = poison;

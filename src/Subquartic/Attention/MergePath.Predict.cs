@@ -59,7 +59,7 @@ internal sealed partial class MergePath
 
         _workspaces.Add(works);
         _price = price;
-        return best <= plan.HeadWorthIt;
+        return best <= plan.HeadWorthIt * _rest;
     }
 
     /// <summary>Weights of the keys of some blocks for a tile's pilot.</summary>
@@ -106,12 +106,12 @@ internal sealed partial class MergePath
 
         // Lists of later tiles will be as much finer or coarser as the certificates of these ask for.
         entries *= Math.Exp(-EntriesPerTarget * ratio / merged) / merged;
-        return Share(entries, FailedShare + 1 - ((double)merged / tiles), _tileSize) <= Math.Max(1, plan.HeadWorthIt);
+        return Share(entries, FailedShare + 1 - ((double)merged / tiles), _tileSize) <= Math.Max(1, plan.HeadWorthIt) * _rest;
     }
 
-    /// <summary>Cost of a head in tiles of a size, over that of exact attention, by which a share of its rows is computed; summaries are not counted.</summary>
-    private double Share(double entries, double exact, double tile) =>
-        (ListCost(entries, tile) / (tile * _head.Keys.Rows * (_head.Keys.Columns + _head.Values.Columns))) + exact;
+    /// <summary>Cost of a head in tiles of a size, over that of exact attention, some of whose rows are left to other ways; summaries are not counted.</summary>
+    private double Share(double entries, double left, double tile) =>
+        (ListCost(entries, tile) / (tile * _head.Keys.Rows * (_head.Keys.Columns + _head.Values.Columns))) + (left * _rest);
 
     /// <summary>Times the parts of a head's work, each at its best of some times.</summary>
     /// <param name="head">A head that can be merged.</param>

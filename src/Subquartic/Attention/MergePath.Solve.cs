@@ -121,7 +121,7 @@ internal sealed partial class MergePath
         _results.AsSpan(4 * index, 4).Clear();
     }
 
-    /// <summary>Cuts the tree and begins the list, unless exact attention of the pending rows is cheaper.</summary>
+    /// <summary>Cuts the tree and begins the list, unless the pending rows are cheaper without.</summary>
     private bool TryCut(MergeWorkspace work, int attempt)
     {
         int rows = work.Pending.Count, keys = _head.Keys.Rows, width = _head.Keys.Columns, valueWidth = _head.Values.Columns;
@@ -132,8 +132,8 @@ internal sealed partial class MergePath
 
         work.Price = Cut(work.Cut, work.Target, work.Price);
         int entries = work.Cut.Entries;
-        double exact = (double)rows * keys * (width + valueWidth);
-        if (ListCost(entries, rows) > plan.WorthIt * exact)
+        double left = _rest * rows * keys * (width + valueWidth);
+        if (ListCost(entries, rows) > plan.WorthIt * left)
         {
             return false;
         }

@@ -72,6 +72,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     private double _gamma;
     private double _price;
     private bool _audited;
+    private double _rest = 1;
     private int _group;
     private int _tileSize;
     private CertifiedCosts _costs = null!;
@@ -105,10 +106,11 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     /// <param name="tolerance">What every row must meet.</param>
     /// <param name="allowed">A typical value of it, to plan with.</param>
     /// <param name="outcomes">Where rows are written.</param>
+    /// <param name="rest">Cost of rows that are not merged, over that of exact attention.</param>
     /// <returns>Whether it went beyond the first tiles.</returns>
-    public bool Run(HeadMeasure head, ScaleSchedule? maps, Tolerance tolerance, double allowed, RowOutcomes outcomes)
+    public bool Run(HeadMeasure head, ScaleSchedule? maps, Tolerance tolerance, double allowed, RowOutcomes outcomes, double rest = 1)
     {
-        _audited = false;
+        (_audited, _rest) = (false, rest);
         if (!Begin(head, maps, tolerance, allowed, outcomes, plan.LeafErrorLimit))
         {
             return false;

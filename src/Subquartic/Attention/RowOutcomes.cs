@@ -8,7 +8,7 @@ internal sealed class RowOutcomes
     private byte[] _paths = [];
     private double[] _bounds = [];
 
-    private const byte Flat = 1, Merged = 2, Audited = 3;
+    private const byte Flat = 1, Merged = 2, Audited = 3, Quantized = 4;
 
     public int Rows { get; private set; }
 
@@ -39,6 +39,8 @@ internal sealed class RowOutcomes
 
     public void SetMerged(int row, double bound) => (_paths[row], _bounds[row]) = (Merged, bound);
 
+    public void SetQuantized(int row, double bound) => (_paths[row], _bounds[row]) = (Quantized, bound);
+
     /// <summary>A row of merged keys without a bound.</summary>
     public void SetAudited(int row) => (_paths[row], _bounds[row]) = (Audited, double.PositiveInfinity);
 
@@ -60,6 +62,8 @@ internal sealed class RowOutcomes
     public int FlatRows => Count(Flat);
 
     public int MergedRows => Count(Merged);
+
+    public int QuantizedRows => Count(Quantized);
 
     private int Count(byte path) => _paths.AsSpan(0, Rows).Count(path);
 }

@@ -38,7 +38,7 @@ public sealed class CertifiedAttentionTests : IDisposable
     public void A_head_without_structure_equals_the_exact_result_to_the_bit()
     {
         Draw(new TokenField(TokenFieldKind.Independent, 0, 24));
-        using var attention = new CertifiedAttention(KernelSet.Best, 1e-2, Eager);
+        using var attention = new CertifiedAttention(KernelSet.Best, 1e-2, Eager with { Quantized = false });
         Certificate certificate = attention.Attend(Input(), One(_output, Side * Side));
         using var exact = new FloatBuffer(_output.Length);
         new ExactAttention(KernelSet.Best).Attend(Input(), One(exact, Side * Side));
@@ -50,6 +50,7 @@ public sealed class CertifiedAttentionTests : IDisposable
     [Theory]
     [InlineData(TokenFieldKind.Independent, 0, 0.25)]
     [InlineData(TokenFieldKind.BandLimited, 1, 4)]
+    [InlineData(TokenFieldKind.Independent, 0, 16)]
     public void Bits_do_not_depend_on_threads_or_on_other_heads(TokenFieldKind kind, double parameter, double scale)
     {
         Draw(new TokenField(kind, parameter, scale));

@@ -19,7 +19,7 @@ public sealed class CertifiedPropertyTests(ITestOutputHelper log) : IDisposable
         CertifiedSampleKind[] kinds = Enum.GetValues<CertifiedSampleKind>();
         var tightest = new Dictionary<string, double>();
         var ratios = new List<double>();
-        long rows = 0, flat = 0, merged = 0;
+        long rows = 0, flat = 0, merged = 0, quantized = 0;
         var fast = new HashSet<CertifiedSampleKind>();
         for (int seed = 0; rows < wanted; seed++)
         {
@@ -39,11 +39,12 @@ public sealed class CertifiedPropertyTests(ITestOutputHelper log) : IDisposable
             rows += errors.Length;
             flat += certificate.FlatRows;
             merged += certificate.MergedRows;
-            Assert.Equal(certificate.Rows, certificate.FlatRows + certificate.MergedRows + certificate.ExactRows);
+            quantized += certificate.QuantizedRows;
+            Assert.Equal(certificate.Rows, certificate.FlatRows + certificate.MergedRows + certificate.QuantizedRows + certificate.ExactRows);
             if (certificate.ExactRows == 0)
             {
                 fast.Add(sample.Kind);
-                string path = certificate.FlatRows > 0 ? "flat" : "merged";
+                string path = certificate.FlatRows > 0 ? "flat" : certificate.MergedRows == 0 ? "quantized" : "merged";
                 double ratio = errors.Zip(bounds, (error, bound) => error / bound).Max();
                 tightest[path] = Math.Max(ratio, tightest.GetValueOrDefault(path));
                 ratios.AddRange(errors.Zip(bounds, (error, bound) => bound / Math.Max(error, 1e-300)));
@@ -53,11 +54,13 @@ public sealed class CertifiedPropertyTests(ITestOutputHelper log) : IDisposable
         ratios.Sort();
         log.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
-            $"{rows} rows, {flat} flat, {merged} merged; largest error/bound flat {tightest["flat"]:g3}, merged {tightest["merged"]:g3}; median bound/error {ratios[ratios.Count / 2]:g3}"));
+            $"{rows} rows, {flat} flat, {merged} merged, {quantized} quantized; largest error/bound flat {tightest["flat"]:g3}, merged {tightest["merged"]:g3}, quantized {tightest["quantized"]:g3}; median bound/error {ratios[ratios.Count / 2]:g3}"));
         Assert.InRange(flat, rows / 8, rows); // else the test would mostly check the exact kernel
         Assert.InRange(merged, rows / 8, rows);
+        Assert.InRange(quantized, rows / 8, rows);
         Assert.InRange(tightest["merged"], 0.2, 1); // the bound is nearly attained by small clusters
         Assert.InRange(tightest["flat"], 0.2, 1);
+        Assert.InRange(tightest["quantized"], 0.2, 1);
         Assert.Superset(
             kinds.Except([CertifiedSampleKind.HugeNorms, CertifiedSampleKind.DenormalValues, CertifiedSampleKind.FarValues, CertifiedSampleKind.EqualValues]).ToHashSet(),
             fast);
@@ -99,13 +102,21 @@ public sealed class CertifiedPropertyTests(ITestOutputHelper log) : IDisposable
     public void Dispose() => _kernels.Pool.Dispose();
 
     /// <summary>A plan that tries everything, worth it or not.</summary>
-    private static CertifiedPlan Reckless(Random random) => new()
+    private static CertifiedPlan Reckless(Random random) => random.Next(3) switch
+    {
+        0 => Reckless(random, merge: false) with { Flat = true },
+        1 => Reckless(random, merge: true) with { Quantized = random.Next(2) == 0 },
+        _ => Reckless(random, merge: false) with { Quantized = true },
+    };
+
+    private static CertifiedPlan Reckless(Random random, bool merge) => new()
     {
         SmallQueryMean = random.Next(2) == 0 ? double.PositiveInfinity : 0.1,
         SmallKeyMean = random.Next(2) == 0 ? double.PositiveInfinity : 0.25,
         LeastPairs = 0,
-        MergePairs = 0,
-        Flat = random.Next(2) == 0,
+        MergePairs = merge ? 0 : long.MaxValue,
+        Flat = false,
+        Quantized = false,
         LeafSize = random.Next(2, 9),
         TileSize = random.Next(2, 24),
         Costs = new(new CertifiedCosts { List = 0, Tile = 0, Entry = 0, Head = 0 }),

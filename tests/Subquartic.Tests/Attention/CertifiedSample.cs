@@ -43,7 +43,7 @@ internal sealed class CertifiedSample : IDisposable
         Kind = kind;
         int side = random.Next(2, 7);
         Maps = kind == CertifiedSampleKind.SmoothLine || random.Next(4) == 0 ? null : ScaleSchedule.Square((side + 1) / 2, side);
-        int queries = random.Next(4, 24), keys = kind == CertifiedSampleKind.OneKey ? 1 : Maps?.Tokens ?? random.Next(2, 60);
+        int queries = random.Next(4, 24), keys = kind == CertifiedSampleKind.OneKey ? 1 : Maps?.Tokens ?? (random.Next(3) == 0 ? random.Next(60, 300) : random.Next(2, 60)); // some of several blocks
         int width = random.Next(3) == 0 ? random.Next(1, 4) : random.Next(4, 40), valueWidth = random.Next(1, 24);
         if (random.Next(3) == 0)
         {
