@@ -36,14 +36,15 @@ internal sealed class TimedKernels(KernelSet kernels) : KernelSet(kernels.Pool)
     }
 
     public override void Quantize(
-        Matrix keys, ReadOnlySpan<float> shift, Matrix values, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit, QuantizedHead head) =>
-        kernels.Quantize(keys, shift, values, middle, unit, head);
+        Matrix keys, ReadOnlySpan<float> shift, Matrix values, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit, QuantizedHead head, Matrix bias = default) =>
+        kernels.Quantize(keys, shift, values, middle, unit, head, bias);
 
-    public override void QuantizedAttention(Matrix queries, float scale, QuantizedHead head, Matrix output, Matrix statistics)
+    public override void QuantizedAttention(
+        Matrix queries, float scale, QuantizedHead head, ReadOnlySpan<int> rows, Matrix output, Matrix statistics, Matrix more = default, Matrix moreOutput = default)
     {
         long start = Begin();
-        kernels.QuantizedAttention(queries, scale, head, output, statistics);
-        End("attention", start, 2.0 * queries.Rows * head.Rows * (head.Width + head.ValueWidth));
+        kernels.QuantizedAttention(queries, scale, head, rows, output, statistics, more, moreOutput);
+        End("attention", start, 2.0 * statistics.Rows * head.Rows * (head.Width + head.ValueWidth + more.Columns));
     }
 
     public override void AttentionGradient(

@@ -114,22 +114,31 @@ internal static class Check
     }
 
     public static void Quantize(
-        Matrix keys, ReadOnlySpan<float> shift, Matrix values, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit)
+        Matrix keys, ReadOnlySpan<float> shift, Matrix values, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit, Matrix bias)
     {
         Require(keys.Rows > 0, "there are no keys");
         Require(keys.Columns <= QuantizedHead.LargestWidth, $"keys are {keys.Columns} wide; at most {QuantizedHead.LargestWidth} can be");
         Require(values.Rows == keys.Rows, $"{keys.Rows} keys and {values.Rows} values do not fit");
         Require(shift.Length == keys.Columns, $"a shift of {shift.Length} values does not fit keys {keys.Columns} wide");
         Require(middle.Length == values.Columns && unit.Length == values.Columns, $"{middle.Length} middles and {unit.Length} units do not fit values {values.Columns} wide");
+        Require(bias.Rows == 0 || (bias.Rows == keys.Rows && bias.Columns == 1), $"biases {bias.Rows} x {bias.Columns} do not fit {keys.Rows} keys: one value a key");
     }
 
-    public static void QuantizedAttention(Matrix queries, QuantizedHead head, Matrix output, Matrix statistics)
+    public static void QuantizedAttention(Matrix queries, QuantizedHead head, ReadOnlySpan<int> rows, Matrix output, Matrix statistics, Matrix more, Matrix moreOutput)
     {
+        int count = rows.IsEmpty ? queries.Rows : rows.Length;
         Require(head.Rows > 0, "no keys were quantized");
         Require(queries.Columns == head.Width, $"queries {queries.Columns} wide do not fit keys {head.Width} wide");
         Require(output.Rows == queries.Rows && output.Columns == head.ValueWidth,
             $"output {output.Rows} x {output.Columns} fits neither {queries.Rows} queries nor values {head.ValueWidth} wide");
-        Require(statistics.Rows == queries.Rows && statistics.Columns == 2, $"statistics {statistics.Rows} x {statistics.Columns} do not fit {queries.Rows} queries: two values a query");
+        Require(statistics.Rows == count && statistics.Columns == 2, $"statistics {statistics.Rows} x {statistics.Columns} do not fit {count} queries: two values a query");
+        Require(
+            more.Rows == 0 || (more.Rows == head.Rows && more.Columns % QuantizedHead.Tile == 0 && moreOutput.Rows == queries.Rows && moreOutput.Columns == more.Columns),
+            $"{more.Rows} x {more.Columns} more values and their output {moreOutput.Rows} x {moreOutput.Columns} do not fit {head.Rows} keys and {queries.Rows} queries, in columns by {QuantizedHead.Tile}");
+        foreach (int row in rows)
+        {
+            Require((uint)row < (uint)queries.Rows, $"there is no query {row} among {queries.Rows}");
+        }
     }
 
     public static void AttentionGradient(

@@ -149,10 +149,11 @@ public abstract partial class KernelSet
     /// <param name="shift">c values, subtracted from every key, which changes no weight.</param>
     /// <param name="values">(S, c_v).</param>
     /// <param name="middle">c_v values, subtracted from the columns of V.</param>
-    /// <param name="unit">s_v of each column: no value is further from the middle than <see cref="QuantizedHead.LargestValue"/> - 1 of it. 0 takes the middle for all values.</param>
+    /// <param name="unit">s_v of each column: values further from the middle than <see cref="QuantizedHead.LargestValue"/> - 1 of it are taken as that far. 0 takes the middle for all values.</param>
     /// <param name="head">Overwritten.</param>
+    /// <param name="bias">(S, 1), added to the scores of each key, of at most 10^3 in magnitude; none when it has no rows.</param>
     public abstract void Quantize(
-        Matrix keys, ReadOnlySpan<float> shift, Matrix values, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit, QuantizedHead head);
+        Matrix keys, ReadOnlySpan<float> shift, Matrix values, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit, QuantizedHead head, Matrix bias = default);
 
     /// <summary>o = softmax(scale * Q K^T) V with integers for queries, keys, values and weights. The unit of a query is s_q, found in the same way. In each block
     /// of <see cref="QuantizedHead.KeyBlock"/> keys weights are rounded to integers in a unit of their own, a power of two by which the largest of them
@@ -160,9 +161,14 @@ public abstract partial class KernelSet
     /// <param name="queries">(L, c), finite; with |scale q.k| at most 10^4 for all (shifted) keys, beyond which weights may leave their integers.</param>
     /// <param name="scale">Factor on the scores.</param>
     /// <param name="head">Keys and values.</param>
-    /// <param name="output">(L, c_v), overwritten.</param>
-    /// <param name="statistics">(L, 2), overwritten: the sum over keys of the unit of their weight, over the sum of all weights; and s_q s_k |scale| log2(e).</param>
-    public abstract void QuantizedAttention(Matrix queries, float scale, QuantizedHead head, Matrix output, Matrix statistics);
+    /// <param name="rows">The queries to compute, in any order; empty for all.</param>
+    /// <param name="output">(L, c_v); the rows computed are overwritten.</param>
+    /// <param name="statistics">(as many as rows are computed, 2), overwritten, in their order: the sum over keys of the unit of their weight, over the sum of all weights; and s_q s_k |scale| log2(e).</param>
+    /// <param name="more">(S, m), m a multiple of <see cref="QuantizedHead.Tile"/>: values whose means are taken in float32, under the weights before they are rounded, over the sum of those that are; none
+    /// when it has no rows.</param>
+    /// <param name="moreOutput">(L, m); the rows computed are overwritten.</param>
+    public abstract void QuantizedAttention(
+        Matrix queries, float scale, QuantizedHead head, ReadOnlySpan<int> rows, Matrix output, Matrix statistics, Matrix more = default, Matrix moreOutput = default);
 
     /// <summary>The gradient of <see cref="Attention(HeadTensor, HeadTensor, HeadTensor, float, HeadTensor)"/>. With P the weights and D_i = sum_j P_ij (dO_i.V_j): dV += P^T dO,
     /// dS = P o (dO V^T - D), dQ += scale dS K, dK += scale dS^T Q. The weights are computed again.</summary>

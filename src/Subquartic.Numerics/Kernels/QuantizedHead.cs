@@ -31,7 +31,8 @@ public sealed class QuantizedHead : IDisposable
     /// <summary>Largest width c for which the sums above hold.</summary>
     public const int LargestWidth = 1 << 12;
 
-    internal const int Tile = 8;
+    /// <summary>Columns of values in float32 come in multiples of this.</summary>
+    public const int Tile = 8;
 
     private FloatBuffer _memory = new(0);
     private float[] _columns = [];
@@ -66,9 +67,12 @@ public sealed class QuantizedHead : IDisposable
     /// <summary>Value columns, in whole tiles.</summary>
     internal int ValueStride => RoundUp(ValueWidth);
 
-    internal unsafe float* Keys => _memory.Pointer;
+    /// <summary>What is added to the scores of each key, times log2(e).</summary>
+    internal unsafe float* Bias => _memory.Pointer;
 
-    internal unsafe float* Values => _memory.Pointer + ((long)RoundUp(Rows) * KeyStride);
+    internal unsafe float* Keys => _memory.Pointer + RoundUp(Rows);
+
+    internal unsafe float* Values => Keys + ((long)RoundUp(Rows) * KeyStride);
 
     /// <summary>Frees the memory.</summary>
     public void Dispose() => _memory.Dispose();
@@ -78,10 +82,10 @@ public sealed class QuantizedHead : IDisposable
     internal static float UnitOf(float length, float largest) => Math.Max(1e-18f, Math.Max(length / LongestInteger, largest / LargestInteger));
 
     /// <summary>Makes room, and takes what is given; the unit of the keys is still to be set.</summary>
-    internal void Begin(int rows, int width, int valueWidth, ReadOnlySpan<float> shift, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit)
+    internal void Begin(int rows, int width, int valueWidth, ReadOnlySpan<float> shift, Matrix bias, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit)
     {
         (Rows, Width, ValueWidth) = (rows, width, valueWidth);
-        long length = ((long)RoundUp(rows) * KeyStride) + ((rows + 1L) / 2 * ValueStride);
+        long length = (RoundUp(rows) * (1L + KeyStride)) + ((rows + 1L) / 2 * ValueStride);
         if (_memory.Length < length)
         {
             _memory.Dispose();
@@ -98,6 +102,12 @@ public sealed class QuantizedHead : IDisposable
         shift.CopyTo(Shift);
         middle.CopyTo(Middle);
         unit.CopyTo(Unit);
+        Span<float> biases = _memory.Span(0, RoundUp(rows));
+        for (int row = 0; row < biases.Length; row++)
+        {
+            biases[row] = bias.Rows == 0 ? 0 : (float)(bias.Row(Math.Min(row, rows - 1))[0] * Math.Log2(Math.E));
+        }
+
         for (int column = 0; column < valueWidth; column++)
         {
             Inverse[column] = unit[column] > 0 ? 1 / unit[column] : 0;

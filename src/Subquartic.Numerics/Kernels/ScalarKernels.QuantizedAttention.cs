@@ -5,10 +5,10 @@ namespace Subquartic.Numerics.Kernels;
 internal sealed unsafe partial class ScalarKernels
 {
     public override void Quantize(
-        Matrix keys, ReadOnlySpan<float> shift, Matrix values, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit, QuantizedHead head)
+        Matrix keys, ReadOnlySpan<float> shift, Matrix values, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit, QuantizedHead head, Matrix bias = default)
     {
-        Check.Quantize(keys, shift, values, middle, unit);
-        head.Begin(keys.Rows, keys.Columns, values.Columns, shift, middle, unit);
+        Check.Quantize(keys, shift, values, middle, unit, bias);
+        head.Begin(keys.Rows, keys.Columns, values.Columns, shift, bias, middle, unit);
         head.KeyUnit = 0;
         for (int row = 0; row < keys.Rows; row++)
         {
@@ -31,20 +31,26 @@ internal sealed unsafe partial class ScalarKernels
         {
             for (int c = 0; c < values.Columns; c++)
             {
-                head.Values[(row / 2 * (long)head.ValueStride) + c] = Join(
-                    (values.Row(row)[c] - middle[c]) * head.Inverse[c], row + 1 < values.Rows ? (values.Row(row + 1)[c] - middle[c]) * head.Inverse[c] : 0);
+                head.Values[(row / 2 * (long)head.ValueStride) + c] = Join(Value(row, c), row + 1 < values.Rows ? Value(row + 1, c) : 0);
             }
         }
+
+        float Value(int row, int c) =>
+            Math.Clamp((values.Row(row)[c] - head.Middle[c]) * head.Inverse[c], 1 - QuantizedHead.LargestValue, QuantizedHead.LargestValue - 1);
     }
 
-    public override void QuantizedAttention(Matrix queries, float scale, QuantizedHead head, Matrix output, Matrix statistics)
+    public override void QuantizedAttention(
+        Matrix queries, float scale, QuantizedHead head, ReadOnlySpan<int> rows, Matrix output, Matrix statistics, Matrix more = default, Matrix moreOutput = default)
     {
-        Check.QuantizedAttention(queries, head, output, statistics);
+        Check.QuantizedAttention(queries, head, rows, output, statistics, more, moreOutput);
         var query = new int[head.Width];
         var weights = new int[QuantizedHead.KeyBlock];
+        var plain = new double[QuantizedHead.KeyBlock];
         var sums = new double[head.ValueWidth];
-        for (int row = 0; row < queries.Rows; row++)
+        var moreSums = new double[more.Columns];
+        for (int i = 0; i < statistics.Rows; i++)
         {
+            int row = rows.IsEmpty ? i : rows[i];
             ReadOnlySpan<float> source = queries.Row(row);
             float unit = UnitOf(source, []), inverse = float.CopySign(1 / unit, scale);
             for (int c = 0; c < query.Length; c++)
@@ -55,14 +61,15 @@ internal sealed unsafe partial class ScalarKernels
             float factor = (float)((double)unit * head.KeyUnit * Math.Abs((double)scale) * Math.Log2(Math.E));
             double maximum = double.NegativeInfinity, exponent = maximum, sum = 0, rounded = 0;
             Array.Clear(sums);
+            Array.Clear(moreSums);
             for (int start = 0; start < head.Rows; start += weights.Length)
             {
                 int count = Math.Min(weights.Length, head.Rows - start);
                 double largest = double.NegativeInfinity;
                 for (int j = 0; j < count; j++)
                 {
-                    weights[j] = Product(query, head, start + j);
-                    largest = Math.Max(largest, (double)weights[j] * factor);
+                    plain[j] = ((double)Product(query, head, start + j) * factor) + head.Bias[start + j];
+                    largest = Math.Max(largest, plain[j]);
                 }
 
                 maximum = Math.Max(maximum, largest);
@@ -72,8 +79,18 @@ internal sealed unsafe partial class ScalarKernels
                 rounded = (rounded * before) + count;
                 for (int j = 0; j < count; j++)
                 {
-                    weights[j] = (int)Math.Round(Math.Pow(2, ((double)weights[j] * factor) - exponent) * QuantizedHead.LargestWeight);
+                    plain[j] = Math.Pow(2, plain[j] - exponent) * QuantizedHead.LargestWeight;
+                    weights[j] = (int)Math.Round(plain[j]);
                     sum += weights[j];
+                }
+
+                for (int c = 0; c < moreSums.Length; c++)
+                {
+                    moreSums[c] *= before;
+                    for (int j = 0; j < count; j++)
+                    {
+                        moreSums[c] += plain[j] * more.Row(start + j)[c];
+                    }
                 }
 
                 for (int c = 0; c < sums.Length; c++)
@@ -87,13 +104,18 @@ internal sealed unsafe partial class ScalarKernels
                 }
             }
 
+            for (int c = 0; c < moreSums.Length; c++)
+            {
+                moreOutput.Row(row)[c] = (float)(moreSums[c] / sum);
+            }
+
             Span<float> result = output.Row(row);
             for (int c = 0; c < sums.Length; c++)
             {
                 result[c] = (float)(head.Middle[c] + (sums[c] / sum * head.Unit[c]));
             }
 
-            Span<float> pairOf = statistics.Row(row);
+            Span<float> pairOf = statistics.Row(i);
             (pairOf[0], pairOf[1]) = ((float)(rounded / sum), factor);
         }
     }

@@ -18,10 +18,10 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     private const int QuantizeRows = 512;
 
     public override void Quantize(
-        Matrix keys, ReadOnlySpan<float> shift, Matrix values, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit, QuantizedHead head)
+        Matrix keys, ReadOnlySpan<float> shift, Matrix values, ReadOnlySpan<float> middle, ReadOnlySpan<float> unit, QuantizedHead head, Matrix bias = default)
     {
-        Check.Quantize(keys, shift, values, middle, unit);
-        head.Begin(keys.Rows, keys.Columns, values.Columns, shift, middle, unit);
+        Check.Quantize(keys, shift, values, middle, unit, bias);
+        head.Begin(keys.Rows, keys.Columns, values.Columns, shift, bias, middle, unit);
         int tasks = CeilingDivide(keys.Rows, QuantizeRows);
         using (var scratch = Scratch.Rent(tasks))
         {
@@ -40,20 +40,24 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         Pool.Run(tasks, ref body);
     }
 
-    public override void QuantizedAttention(Matrix queries, float scale, QuantizedHead head, Matrix output, Matrix statistics)
+    public override void QuantizedAttention(
+        Matrix queries, float scale, QuantizedHead head, ReadOnlySpan<int> rows, Matrix output, Matrix statistics, Matrix more = default, Matrix moreOutput = default)
     {
-        Check.QuantizedAttention(queries, head, output, statistics);
+        Check.QuantizedAttention(queries, head, rows, output, statistics, more, moreOutput);
         if (queries.Rows == 0)
         {
             return;
         }
 
-        int vectors = CeilingDivide(queries.Rows, TLanes.Count);
+        int vectors = CeilingDivide(statistics.Rows, TLanes.Count);
         int groups = CeilingDivide(vectors, MaxGroupVectors);
-        int taskGroups = Math.Clamp(MaxTaskState / QuantizedGroup.LengthOf(head), 1, MaxTaskGroups);
+        int taskGroups = Math.Clamp(MaxTaskState / QuantizedGroup.LengthOf(head, more.Columns), 1, MaxTaskGroups);
         int parts = Math.Max(CeilingDivide(groups, taskGroups), Math.Min(groups, MinTasksPerThread * Pool.Threads));
-        var body = new QuantizedBody(queries, scale, head, output, statistics, vectors, groups, parts);
-        Pool.Run(parts, ref body);
+        fixed (int* list = rows)
+        {
+            var body = new QuantizedBody(queries, scale, head, list, output, statistics, more, moreOutput, vectors, groups, parts);
+            Pool.Run(parts, ref body);
+        }
     }
 
     /// <summary>The unit that the keys of a part need.</summary>
@@ -97,45 +101,81 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
                 for (int row = first; row < end; row += 2, target += stride)
                 {
                     float* even = values.Pointer + (long)row * values.Stride, odd = row < last ? even + values.Stride : null;
-                    for (int c = 0; c < stride; c += TLanes.Count)
+                    int c = 0;
+                    for (; odd is not null && c + TLanes.Count <= values.Columns; c += TLanes.Count)
+                    {
+                        TVector factor = TLanes.Load(factors + c), centre = TLanes.Load(middle + c);
+                        TVector a = QuantizeValue(TLanes.Load(even + c), centre, factor), b = QuantizeValue(TLanes.Load(odd + c), centre, factor);
+                        TLanes.Store(target + c, TLanes.JoinHalves(a, b));
+                    }
+
+                    for (; c < stride; c += TLanes.Count)
                     {
                         int room = Math.Min(TLanes.Count, stride - c), count = Math.Min(room, values.Columns - c);
                         TVector factor = First(factors + c, room), centre = First(middle + c, room);
-                        TVector a = TLanes.Multiply(TLanes.Subtract(First(even + c, count), centre), factor);
-                        TVector b = odd is null ? TLanes.Zero : TLanes.Multiply(TLanes.Subtract(First(odd + c, count), centre), factor);
-                        StoreFirst(target + c, TLanes.JoinHalves(TLanes.ToInteger(a), TLanes.ToInteger(b)), room);
+                        TVector a = QuantizeValue(First(even + c, count), centre, factor);
+                        TVector b = odd is null ? TLanes.Zero : QuantizeValue(First(odd + c, count), centre, factor);
+                        VectorMath<TLanes, TVector>.StoreFirst(target + c, TLanes.JoinHalves(a, b), room);
                     }
                 }
             }
         }
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static TVector QuantizeValue(TVector value, TVector middle, TVector factor)
+    {
+        TVector most = TLanes.Broadcast(QuantizedHead.LargestValue - 1), scaled = TLanes.Multiply(TLanes.Subtract(value, middle), factor);
+        return TLanes.ToInteger(TLanes.Max(TLanes.Min(scaled, most), TLanes.Subtract(TLanes.Zero, most)));
+    }
+
     /// <summary>The unit of one row less the shift, which may be null.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static float UnitOf(float* row, float* shift, int width)
     {
-        TVector squares = TLanes.Zero, most = TLanes.Zero;
-        for (int c = 0; c < width; c += TLanes.Count)
+        TVector squares = TLanes.Zero, most = TLanes.Zero, least = TLanes.Zero;
+        int c = 0;
+        for (; c + TLanes.Count <= width; c += TLanes.Count)
         {
-            int count = Math.Min(TLanes.Count, width - c);
-            TVector x = First(row + c, count);
-            x = shift is null ? x : TLanes.Subtract(x, First(shift + c, count));
+            TVector x = shift is null ? TLanes.Load(row + c) : TLanes.Subtract(TLanes.Load(row + c), TLanes.Load(shift + c));
             squares = TLanes.MultiplyAdd(x, x, squares);
-            most = TLanes.Max(most, TLanes.Max(x, TLanes.Subtract(TLanes.Zero, x)));
+            most = TLanes.Max(most, x);
+            least = TLanes.Min(least, x);
         }
 
-        return QuantizedHead.UnitOf(MathF.Sqrt(TLanes.SumOf(squares)), TLanes.MaxOf(most));
+        if (c < width)
+        {
+            TVector x = First(row + c, width - c);
+            x = shift is null ? x : TLanes.Subtract(x, First(shift + c, width - c));
+            squares = TLanes.MultiplyAdd(x, x, squares);
+            most = TLanes.Max(most, x);
+            least = TLanes.Min(least, x);
+        }
+
+        return QuantizedHead.UnitOf(MathF.Sqrt(TLanes.SumOf(squares)), TLanes.MaxOf(TLanes.Max(most, TLanes.Subtract(TLanes.Zero, least))));
     }
 
     /// <summary>Pairs of integers of a row less the shift, which may be null.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void QuantizeRow(float* row, float* shift, int width, float inverse, float* pairs)
     {
-        int half = (width + 1) / 2;
+        int half = (width + 1) / 2, c = 0;
         TVector factor = TLanes.Broadcast(inverse);
-        for (int c = 0; c < half; c += TLanes.Count)
+        for (; half + c + TLanes.Count <= width; c += TLanes.Count)
         {
-            int low = Math.Min(TLanes.Count, half - c), high = Math.Clamp(width - half - c, 0, TLanes.Count);
+            TVector a = TLanes.Load(row + c), b = TLanes.Load(row + half + c);
+            if (shift is not null)
+            {
+                a = TLanes.Subtract(a, TLanes.Load(shift + c));
+                b = TLanes.Subtract(b, TLanes.Load(shift + half + c));
+            }
+
+            TLanes.Store(pairs + c, TLanes.JoinHalves(TLanes.ToInteger(TLanes.Multiply(a, factor)), TLanes.ToInteger(TLanes.Multiply(b, factor))));
+        }
+
+        for (; c < half; c += TLanes.Count)
+        {
+            int low = Math.Min(TLanes.Count, half - c), high = Math.Min(TLanes.Count, width - half - c);
             TVector a = First(row + c, low), b = First(row + half + c, high);
             if (shift is not null)
             {
@@ -145,62 +185,58 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
 
             a = TLanes.ToInteger(TLanes.Multiply(a, factor));
             b = TLanes.ToInteger(TLanes.Multiply(b, factor));
-            StoreFirst(pairs + c, TLanes.JoinHalves(a, b), low);
+            VectorMath<TLanes, TVector>.StoreFirst(pairs + c, TLanes.JoinHalves(a, b), low);
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static TVector First(float* source, int count) =>
-        count == TLanes.Count ? TLanes.Load(source) : VectorMath<TLanes, TVector>.LoadFirst(source, Math.Max(0, count));
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void StoreFirst(float* target, TVector value, int count)
-    {
-        if (count == TLanes.Count)
-        {
-            TLanes.Store(target, value);
-        }
-        else
-        {
-            VectorMath<TLanes, TVector>.StoreFirst(target, value, count);
-        }
-    }
+    /// <summary>Some values and zeros behind them; only zeros for none or fewer.</summary>
+    private static TVector First(float* source, int count) => VectorMath<TLanes, TVector>.LoadFirst(source, Math.Max(0, count));
 
     /// <summary>Attention of some groups of queries.</summary>
     private readonly struct QuantizedBody(
-        Matrix queries, float scale, QuantizedHead head, Matrix output, Matrix statistics, int vectors, int groups, int parts) : IParallelBody
+        Matrix queries, float scale, QuantizedHead head, int* rows, Matrix output, Matrix statistics, Matrix more, Matrix moreOutput, int vectors, int groups,
+        int parts) : IParallelBody
     {
         public void Invoke(int part)
         {
             int first = Split(part, groups, parts), end = Split(part + 1, groups, parts);
-            int length = QuantizedGroup.LengthOf(head), lanes = MaxGroupVectors * TLanes.Count;
-            int room = Math.Max((QuantizedHead.KeyBlock + 3) * lanes, CeilingDivide(head.KeyStride, 16) * 16);
+            int length = QuantizedGroup.LengthOf(head, more.Columns), lanes = MaxGroupVectors * TLanes.Count;
+            int room = Math.Max((2 * QuantizedHead.KeyBlock + 3) * lanes, CeilingDivide(head.KeyStride, 16) * 16);
             using var scratch = Scratch.Rent((long)(end - first) * length + room);
             float* scores = scratch.Pointer, states = scores + room;
             for (int g = first; g < end; g++)
             {
-                Group(g, states + (g - first) * length).Begin(queries, scale, scores);
+                Group(g, states + (g - first) * length).Begin(queries, scale, rows, statistics.Rows, scores);
             }
 
             for (int start = 0; start < head.Rows; start += QuantizedHead.KeyBlock)
             {
                 int count = Math.Min(QuantizedHead.KeyBlock, head.Rows - start);
-                float* keys = head.Keys + (long)start * head.KeyStride, values = head.Values + (long)(start / 2) * head.ValueStride;
+                var block = new QuantizedBlock
+                {
+                    Count = count,
+                    Keys = head.Keys + (long)start * head.KeyStride,
+                    Bias = head.Bias + start,
+                    Values = head.Values + (long)(start / 2) * head.ValueStride,
+                    More = more.Rows == 0 ? null : more.Pointer + (long)start * more.Stride,
+                    MoreStride = more.Stride,
+                    Scores = scores,
+                };
                 for (int g = first; g < end; g++)
                 {
                     QuantizedGroup group = Group(g, states + (g - first) * length);
                     switch (group.Vectors)
                     {
-                        case 1: AttendQuantized<One>(group, keys, values, count, scores); break;
-                        case 2: AttendQuantized<Two>(group, keys, values, count, scores); break;
-                        default: AttendQuantized<Three>(group, keys, values, count, scores); break;
+                        case 1: AttendQuantized<One>(group, block); break;
+                        case 2: AttendQuantized<Two>(group, block); break;
+                        default: AttendQuantized<Three>(group, block); break;
                     }
                 }
             }
 
             for (int g = first; g < end; g++)
             {
-                Group(g, states + (g - first) * length).End(output, statistics);
+                Group(g, states + (g - first) * length).End(output, moreOutput, rows, statistics);
             }
         }
 
@@ -209,12 +245,12 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         private QuantizedGroup Group(int group, float* state)
         {
             int start = Split(group, vectors, groups);
-            return new QuantizedGroup(state, start * TLanes.Count, Split(group + 1, vectors, groups) - start, head);
+            return new QuantizedGroup(state, start * TLanes.Count, Split(group + 1, vectors, groups) - start, head, more.Columns);
         }
     }
 
     /// <summary>Up to three vectors of queries and what is known of their outputs.</summary>
-    private readonly struct QuantizedGroup(float* state, int first, int vectors, QuantizedHead head)
+    private readonly struct QuantizedGroup(float* state, int first, int vectors, QuantizedHead head, int moreColumns)
     {
         public int Vectors => vectors;
 
@@ -241,23 +277,31 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         /// <summary>Weighted sum of the values so far, in both units (c_v, lanes).</summary>
         public float* Output => Queries + head.KeyStride * Lanes;
 
+        /// <summary>Weighted sum of the values in float32 so far (m, lanes).</summary>
+        public float* MoreOutput => Output + head.ValueStride * Lanes;
+
+        public int MoreColumns => moreColumns;
+
         private int Lanes => vectors * TLanes.Count;
 
-        public static int LengthOf(QuantizedHead head) => MaxGroupVectors * TLanes.Count * (5 + head.KeyStride + head.ValueStride);
+        public static int LengthOf(QuantizedHead head, int moreColumns) => MaxGroupVectors * TLanes.Count * (5 + head.KeyStride + head.ValueStride + moreColumns);
 
         /// <summary>Quantizes the queries; lanes behind the last query repeat it.</summary>
         /// <param name="queries">All queries.</param>
         /// <param name="scale">Factor on the scores.</param>
+        /// <param name="rows">Those to be computed, or null for all.</param>
+        /// <param name="count">How many.</param>
         /// <param name="scratch">Room for the pairs of a query.</param>
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        public void Begin(Matrix queries, float scale, float* scratch)
+        public void Begin(Matrix queries, float scale, int* rows, int count, float* scratch)
         {
             new Span<float>(Maximum, 2 * Lanes).Fill(float.NegativeInfinity);
             new Span<float>(Sum, 2 * Lanes).Clear();
-            new Span<float>(Output, Lanes * head.ValueStride).Clear();
+            new Span<float>(Output, Lanes * (head.ValueStride + moreColumns)).Clear();
             for (int lane = 0; lane < Lanes; lane++)
             {
-                float* row = queries.Pointer + (long)Math.Min(first + lane, queries.Rows - 1) * queries.Stride;
+                int index = Math.Min(first + lane, count - 1);
+                float* row = queries.Pointer + (long)(rows is null ? index : rows[index]) * queries.Stride;
                 float unit = UnitOf(row, null, head.Width);
                 Factor[lane] = (float)((double)unit * head.KeyUnit * Math.Abs((double)scale) * Math.Log2(Math.E));
                 QuantizeRow(row, null, head.Width, float.CopySign(1 / unit, scale), scratch);
@@ -271,18 +315,26 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
 
         /// <summary>Writes the outputs and how sure they are.</summary>
         [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-        public void End(Matrix output, Matrix statistics)
+        public void End(Matrix output, Matrix moreOutput, int* rows, Matrix statistics)
         {
             int stride = Lanes;
             Span<float> middle = head.Middle, unit = head.Unit;
-            for (int lane = 0; lane < stride && first + lane < output.Rows; lane++)
+            for (int lane = 0; lane < stride && first + lane < statistics.Rows; lane++)
             {
                 float* source = Output + lane;
                 float inverse = 1 / Sum[lane];
-                float* row = output.Pointer + (long)(first + lane) * output.Stride;
+                long index = rows is null ? first + lane : rows[first + lane];
+                float* row = output.Pointer + index * output.Stride;
                 for (int c = 0; c < output.Columns; c++, source += stride)
                 {
                     row[c] = middle[c] + (*source * inverse * unit[c]);
+                }
+
+                source = MoreOutput + lane;
+                row = moreColumns == 0 ? null : moreOutput.Pointer + index * moreOutput.Stride;
+                for (int c = 0; c < moreColumns; c++, source += stride)
+                {
+                    row[c] = *source * inverse;
                 }
 
                 float* pair = statistics.Pointer + (long)(first + lane) * statistics.Stride;
@@ -291,24 +343,36 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         }
     }
 
+    /// <summary>A block of keys and values, and room for its scores.</summary>
+    private struct QuantizedBlock
+    {
+        public int Count;
+        public float* Keys;
+        public float* Bias;
+
+        /// <summary>Pairs of values of two keys.</summary>
+        public float* Values;
+
+        /// <summary>Values in float32, or null.</summary>
+        public float* More;
+        public int MoreStride;
+
+        /// <summary>(KeyBlock, lanes): scores, which pairs of weights replace; then the largest score and what weights are computed with, (lanes) each, and weights in float32 (KeyBlock, lanes).</summary>
+        public float* Scores;
+    }
+
     /// <summary>Adds a block of keys and values to the outputs of a group.</summary>
-    /// <param name="group">The group.</param>
-    /// <param name="keys">The first key of the block.</param>
-    /// <param name="values">The first pair of values.</param>
-    /// <param name="count">Keys of the block.</param>
-    /// <param name="scores">Room for (KeyBlock + 3, lanes): scores, which weights replace; then the largest score, and what weights are computed with.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void AttendQuantized<TVectors>(in QuantizedGroup group, float* keys, float* values, int count, float* scores)
+    private static void AttendQuantized<TVectors>(in QuantizedGroup group, in QuantizedBlock block)
         where TVectors : struct, ICount
     {
-        int lanes = TVectors.Value * TLanes.Count, stride = group.Head.KeyStride;
-        float* largest = scores + QuantizedHead.KeyBlock * lanes, rescale = largest + lanes, offset = rescale + lanes;
-        TileRow<TVectors> row = default;
-        row.Fill(TLanes.Broadcast(-0f)); // in integers, the smallest
-        row.Store(largest);
+        int lanes = TVectors.Value * TLanes.Count, stride = group.Head.KeyStride, count = block.Count;
+        float* scores = block.Scores, largest = scores + QuantizedHead.KeyBlock * lanes, rescale = largest + lanes, offset = rescale + lanes;
+        float* weights = block.More is null ? null : offset + lanes;
+        new Span<float>(largest, lanes).Fill(float.NegativeInfinity);
         for (int key = 0; key < count; key += AttentionTileRows)
         {
-            QuantizedScores<TVectors>(keys + (nint)key * stride, stride, group.Queries, scores + key * lanes, largest);
+            QuantizedScores<TVectors>(block.Keys + (nint)key * stride, stride, group.Queries, group.Factor, block.Bias + key, scores + key * lanes, largest);
         }
 
         for (int lane = 0; lane < lanes; lane += TLanes.Count)
@@ -316,20 +380,24 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             NewUnit(group, lane, TLanes.Load(largest + lane), rescale + lane, offset + lane);
         }
 
-        WeighQuantized<TVectors>(group, scores, count, rescale, offset);
-        int pairs = (count + 1) / 2, columns = group.Head.ValueStride;
+        WeighQuantized<TVectors>(group, scores, count, rescale, offset, weights);
+        int columns = group.Head.ValueStride;
         for (int column = 0; column < columns; column += AttentionTileRows)
         {
-            QuantizedValues<TVectors>(values + column, columns, scores, pairs, rescale, group.Output + column * lanes);
+            QuantizedValues<TVectors>(block.Values + column, columns, scores, (count + 1) / 2, rescale, group.Output + column * lanes);
+        }
+
+        for (int column = 0; column < group.MoreColumns; column += AttentionTileRows)
+        {
+            ValueTile<TVectors>(block.More + column, block.MoreStride, weights, count, rescale, group.MoreOutput + column * lanes);
         }
     }
 
     /// <summary>Chooses the unit of a block's weights: the largest is between half of <see cref="QuantizedHead.LargestWeight"/> and that, but for blocks whose weights are below 2^-40 of the largest so far.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void NewUnit(in QuantizedGroup group, int lane, TVector largest, float* rescale, float* offset)
+    private static void NewUnit(in QuantizedGroup group, int lane, TVector score, float* rescale, float* offset)
     {
         TVector half = TLanes.Broadcast(0.5f);
-        TVector score = TLanes.Multiply(TLanes.ToSingle(largest), TLanes.Load(group.Factor + lane));
         TVector maximum = TLanes.Max(TLanes.Load(group.Maximum + lane), score);
         TVector floor = TLanes.Subtract(TLanes.Round(TLanes.Add(maximum, half)), TLanes.Broadcast(SmallestUnit));
         TVector exponent = TLanes.Max(TLanes.Round(TLanes.Add(score, half)), floor);
@@ -341,9 +409,9 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         TLanes.Store(group.Exponent + lane, exponent);
     }
 
-    /// <summary>S^T (tile rows, lanes) = K Q^T in integers, and the largest of them in (lanes).</summary>
+    /// <summary>S^T (tile rows, lanes) = K Q^T in integers, turned into scores times log2(e); and the largest of them in (lanes).</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void QuantizedScores<TVectors>(float* keys, nint stride, float* queries, float* scores, float* largest)
+    private static void QuantizedScores<TVectors>(float* keys, nint stride, float* queries, float* factor, float* bias, float* scores, float* largest)
         where TVectors : struct, ICount
     {
         int lanes = TVectors.Value * TLanes.Count;
@@ -374,50 +442,62 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             queries += lanes;
         }
 
-        row0.Store(scores);
-        row1.Store(scores + lanes);
-        row2.Store(scores + 2 * lanes);
-        row3.Store(scores + 3 * lanes);
-        row0.MaxInteger(row1);
-        row2.MaxInteger(row3);
-        row0.MaxInteger(row2);
+        TileRow<TVectors> scale = default, most = default;
+        scale.Load(factor);
+        most.Load(largest);
+        Finish(ref row0, bias[0], scores);
+        Finish(ref row1, bias[1], scores + lanes);
+        Finish(ref row2, bias[2], scores + 2 * lanes);
+        Finish(ref row3, bias[3], scores + 3 * lanes);
         if (AttentionTileRows > 4)
         {
-            row4.Store(scores + 4 * lanes);
-            row5.Store(scores + 5 * lanes);
-            row6.Store(scores + 6 * lanes);
-            row7.Store(scores + 7 * lanes);
-            row4.MaxInteger(row5);
-            row6.MaxInteger(row7);
-            row4.MaxInteger(row6);
-            row0.MaxInteger(row4);
+            Finish(ref row4, bias[4], scores + 4 * lanes);
+            Finish(ref row5, bias[5], scores + 5 * lanes);
+            Finish(ref row6, bias[6], scores + 6 * lanes);
+            Finish(ref row7, bias[7], scores + 7 * lanes);
         }
 
-        row1.Load(largest);
-        row1.MaxInteger(row0);
-        row1.Store(largest);
+        most.Store(largest);
+
+        void Finish(ref TileRow<TVectors> row, float add, float* target)
+        {
+            row.ToScores(scale, add);
+            row.Store(target);
+            most.Max(row);
+        }
     }
 
     /// <summary>Turns the scores of a block into pairs of integer weights, and updates the sums of the group.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void WeighQuantized<TVectors>(in QuantizedGroup group, float* scores, int count, float* rescale, float* offset)
+    private static void WeighQuantized<TVectors>(in QuantizedGroup group, float* scores, int count, float* rescale, float* offset, float* weights)
         where TVectors : struct, ICount
     {
         int lanes = TVectors.Value * TLanes.Count;
-        TileRow<TVectors> factor = default, shift = default, total = default;
-        factor.Load(group.Factor);
+        TileRow<TVectors> shift = default, total = default;
         shift.Load(offset);
         float* pairs = scores;
         for (int key = 0; key < count; key += 2)
         {
             TileRow<TVectors> even = default, odd = default;
             even.Load(scores);
-            even.IntegerWeight(factor, shift);
+            even.Power(shift);
+            if (weights is not null)
+            {
+                even.Store(weights + key * lanes);
+            }
+
+            even.ToInteger();
             total.AddInteger(even);
             if (key + 1 < count)
             {
                 odd.Load(scores + lanes);
-                odd.IntegerWeight(factor, shift);
+                odd.Power(shift);
+                if (weights is not null)
+                {
+                    odd.Store(weights + (key + 1) * lanes);
+                }
+
+                odd.ToInteger();
                 total.AddInteger(odd);
             }
 
@@ -431,8 +511,11 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         before.Load(rescale);
         total.ToSingle();
         total.AddTo(group.Sum, before);
-        total.Fill(TLanes.Broadcast(count));
-        total.AddTo(group.Rounded, before);
+        TVector units = TLanes.Broadcast(count);
+        for (int lane = 0; lane < lanes; lane += TLanes.Count)
+        {
+            TLanes.Store(group.Rounded + lane, TLanes.MultiplyAdd(TLanes.Load(group.Rounded + lane), TLanes.Load(rescale + lane), units));
+        }
     }
 
     /// <summary>O^T (tile rows, lanes) = O^T * rescale + V^T P^T, the product in integers.</summary>
@@ -488,12 +571,6 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
     // Rows of a tile as integers, two to 32 bits or one.
     private partial struct TileRow<TVectors>
     {
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void Fill(TVector value)
-        {
-            (_a, _b, _c) = (value, TVectors.Value > 1 ? value : _b, TVectors.Value > 2 ? value : _c);
-        }
-
         /// <summary>this += low * low + high * high, of the halves of value and of (a, b, c).</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         public void AddPairProducts(float value, TVector a, TVector b, TVector c)
@@ -523,21 +600,6 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             if (TVectors.Value > 2)
             {
                 _c = TLanes.AddInteger(_c, other._c);
-            }
-        }
-
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void MaxInteger(in TileRow<TVectors> other)
-        {
-            _a = TLanes.MaxInteger(_a, other._a);
-            if (TVectors.Value > 1)
-            {
-                _b = TLanes.MaxInteger(_b, other._b);
-            }
-
-            if (TVectors.Value > 2)
-            {
-                _c = TLanes.MaxInteger(_c, other._c);
             }
         }
 
@@ -573,34 +635,67 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             }
         }
 
-        /// <summary>The integer next to 2^(this * factor + offset).</summary>
+        /// <summary>The nearest integers.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        public void IntegerWeight(in TileRow<TVectors> factor, in TileRow<TVectors> offset)
+        public void ToInteger()
         {
-            _a = IntegerWeight(_a, factor._a, offset._a);
+            _a = TLanes.ToInteger(_a);
             if (TVectors.Value > 1)
             {
-                _b = IntegerWeight(_b, factor._b, offset._b);
+                _b = TLanes.ToInteger(_b);
             }
 
             if (TVectors.Value > 2)
             {
-                _c = IntegerWeight(_c, factor._c, offset._c);
+                _c = TLanes.ToInteger(_c);
             }
         }
 
-        // The power within 7.6e-5 (a cubic, minimax for the relative error), which is less than rounding to integers changes most weights.
+        /// <summary>From integers to this * factor + bias.</summary>
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private static TVector IntegerWeight(TVector score, TVector factor, TVector offset)
+        public void ToScores(in TileRow<TVectors> factor, float bias)
         {
-            TVector x = TLanes.Max(TLanes.Broadcast(-20f), TLanes.MultiplyAdd(TLanes.ToSingle(score), factor, offset));
+            TVector add = TLanes.Broadcast(bias);
+            _a = TLanes.MultiplyAdd(TLanes.ToSingle(_a), factor._a, add);
+            if (TVectors.Value > 1)
+            {
+                _b = TLanes.MultiplyAdd(TLanes.ToSingle(_b), factor._b, add);
+            }
+
+            if (TVectors.Value > 2)
+            {
+                _c = TLanes.MultiplyAdd(TLanes.ToSingle(_c), factor._c, add);
+            }
+        }
+
+        /// <summary>2^(this + offset), nearly.</summary>
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        public void Power(in TileRow<TVectors> offset)
+        {
+            _a = Power(TLanes.Add(_a, offset._a));
+            if (TVectors.Value > 1)
+            {
+                _b = Power(TLanes.Add(_b, offset._b));
+            }
+
+            if (TVectors.Value > 2)
+            {
+                _c = Power(TLanes.Add(_c, offset._c));
+            }
+        }
+
+        // Within 7.6e-5 (a cubic, minimax for the relative error), which is less than rounding to integers changes most weights; 2^-20 for all below.
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private static TVector Power(TVector x)
+        {
+            x = TLanes.Max(TLanes.Broadcast(-20f), x);
             TVector magic = TLanes.Broadcast(12582912f); // 1.5 * 2^23: the nearest integer is left in the lowest bits
             TVector shifted = TLanes.Add(x, magic);
             TVector r = TLanes.Subtract(x, TLanes.Subtract(shifted, magic));
             TVector q = TLanes.MultiplyAdd(TLanes.Broadcast(0.05517167f), r, TLanes.Broadcast(0.24261112f));
             q = TLanes.MultiplyAdd(q, r, TLanes.Broadcast(0.69326099f));
             q = TLanes.MultiplyAdd(q, r, TLanes.Broadcast(0.99992807f));
-            return TLanes.ToInteger(TLanes.AddExponent(q, shifted));
+            return TLanes.AddExponent(q, shifted);
         }
     }
 }

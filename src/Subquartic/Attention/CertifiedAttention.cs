@@ -198,12 +198,12 @@ public sealed class CertifiedAttention : IAttention, IDisposable
             else
             {
                 work += _flat.Work;
-                bool integers = QuantizedPath.Fits(_head)
-                    && (_plan.Quantized ?? (_quantized.Promises(_head, allowed) && _plan.Costs.Value.Quantized <= _plan.QuantizedWorthIt));
-                refusal = Merge(input, allowed, integers ? _plan.Costs.Value.Quantized : 1, ref work);
+                bool integers = _quantized.Begin(_head)
+                    && (_plan.Quantized ?? (_quantized.Promises(allowed) && _plan.Costs.Value.Quantized <= _plan.QuantizedWorthIt));
+                refusal = Merge(input, allowed, integers ? _quantized : null, ref work);
                 if (integers && _rows.AnyPending)
                 {
-                    _quantized.Run(_head, Tolerance, _rows);
+                    _quantized.Run(Tolerance, _rows);
                     work += _quantized.Work;
                 }
             }
@@ -213,7 +213,7 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         return refusal;
     }
 
-    private string? Merge(in AttentionInput input, double allowed, double rest, ref double work)
+    private string? Merge(in AttentionInput input, double allowed, QuantizedPath? integers, ref double work)
     {
         if ((long)_head.Queries.Rows * _head.Keys.Rows < _plan.MergePairs)
         {
@@ -221,8 +221,8 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         }
 
         bool went = _audit is { } audit
-            ? _merge.RunAudited(_head, input.Maps, Tolerance, allowed, audit, _rows, rest)
-            : _merge.Run(_head, input.Maps, Tolerance, allowed, _rows, rest);
+            ? _merge.RunAudited(_head, input.Maps, Tolerance, allowed, audit, _rows, integers)
+            : _merge.Run(_head, input.Maps, Tolerance, allowed, _rows, integers);
         work += _merge.Work;
         return went ? null : _merge.Refusal;
     }

@@ -36,6 +36,9 @@ internal sealed record CertifiedPlan
     /// <summary>The plan of all who state none of their own.</summary>
     public static CertifiedPlan With(Lazy<CertifiedCosts>? costs) => costs is null ? new CertifiedPlan() : new CertifiedPlan { Costs = costs };
 
+    /// <summary>The same where it would be computed in integers, beside which all that comes before attention weighs more.</summary>
+    public double HeadWorthItInIntegers { get; init; } = 0.68;
+
     /// <summary>Largest cost of a list, over that of computing its rows without one, for which it is made.</summary>
     public double WorthIt { get; init; } = 0.8;
 

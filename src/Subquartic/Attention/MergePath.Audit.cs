@@ -23,12 +23,12 @@ internal sealed partial class MergePath
     /// <param name="allowed">Its value for all rows, in units of V, less the rounding of rows computed exactly.</param>
     /// <param name="options">Rows of an audit, confidence and seed.</param>
     /// <param name="outcomes">Where rows are written; none stays when all audits fail.</param>
-    /// <param name="rest">Cost of rows that are not merged, over that of exact attention.</param>
+    /// <param name="integers">Begun with the head when rows that are not merged and lists are to be computed in integers; otherwise null.</param>
     /// <returns>Whether an audit was passed.</returns>
     public bool RunAudited(
-        HeadMeasure head, ScaleSchedule? maps, Tolerance tolerance, double allowed, AuditOptions options, RowOutcomes outcomes, double rest = 1)
+        HeadMeasure head, ScaleSchedule? maps, Tolerance tolerance, double allowed, AuditOptions options, RowOutcomes outcomes, QuantizedPath? integers = null)
     {
-        (_audited, _rest) = (true, rest);
+        (_audited, _integers) = (true, integers);
         if (!Begin(head, maps, tolerance, allowed, outcomes, plan.AuditedErrorLimit) || !Learn(allowed))
         {
             outcomes.ForgetAudited();

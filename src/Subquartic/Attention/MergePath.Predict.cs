@@ -17,11 +17,18 @@ internal sealed partial class MergePath
     // Entries of a list go with the guessed error it may have to about this power, less one.
     private const double EntriesPerTarget = 0.6;
 
+    /// <summary>Cost of rows that are not merged, over that of exact attention.</summary>
+    private double LeftCost => _integers is null ? 1 : _costs.Quantized;
+
+    /// <summary>Largest cost predicted of a head for which it is merged.</summary>
+    private double WorthIt => _integers is null ? plan.HeadWorthIt : plan.HeadWorthItInIntegers * LeftCost;
+
     /// <summary>Cost of a list and of some rows' attention over it, in multiply-adds of exact attention.</summary>
     private double ListCost(double entries, double rows)
     {
         double columns = _head.Keys.Columns + _head.Values.Columns;
-        return (_costs.List * entries * rows * (_head.Keys.Columns + ValueColumns)) + (_costs.Entry * entries * columns) + (_costs.Tile * _head.Keys.Rows * columns);
+        double wide = _integers is null ? columns : columns * _costs.Quantized, more = ValueColumns - _head.Values.Columns;
+        return (_costs.List * entries * rows * (wide + more)) + (_costs.Entry * entries * columns) + (_costs.Tile * _head.Keys.Rows * columns);
     }
 
     /// <summary>Whether merging is worth it, as lists for a few tiles of a few blocks of the tree say, before anything is built for all keys; takes the best size of a tile.</summary>
@@ -59,7 +66,7 @@ internal sealed partial class MergePath
 
         _workspaces.Add(works);
         _price = price;
-        return best <= plan.HeadWorthIt * _rest;
+        return best <= WorthIt;
     }
 
     /// <summary>Weights of the keys of some blocks for a tile's pilot.</summary>
@@ -106,12 +113,12 @@ internal sealed partial class MergePath
 
         // Lists of later tiles will be as much finer or coarser as the certificates of these ask for.
         entries *= Math.Exp(-EntriesPerTarget * ratio / merged) / merged;
-        return Share(entries, FailedShare + 1 - ((double)merged / tiles), _tileSize) <= Math.Max(1, plan.HeadWorthIt) * _rest;
+        return Share(entries, FailedShare + 1 - ((double)merged / tiles), _tileSize) <= Math.Max(LeftCost, WorthIt);
     }
 
     /// <summary>Cost of a head in tiles of a size, over that of exact attention, some of whose rows are left to other ways; summaries are not counted.</summary>
     private double Share(double entries, double left, double tile) =>
-        (ListCost(entries, tile) / (tile * _head.Keys.Rows * (_head.Keys.Columns + _head.Values.Columns))) + (left * _rest);
+        (ListCost(entries, tile) / (tile * _head.Keys.Rows * (_head.Keys.Columns + _head.Values.Columns))) + (left * LeftCost);
 
     /// <summary>Times the parts of a head's work, each at its best of some times.</summary>
     /// <param name="head">A head that can be merged.</param>
@@ -122,7 +129,7 @@ internal sealed partial class MergePath
     {
         const int rows = 192, entries = 1024;
         double columns = head.Keys.Columns + head.Values.Columns, allowed = 0.01 * head.Range;
-        _audited = false;
+        (_audited, _integers) = (false, null);
         Matrix some = head.Queries.SliceRows(0, rows);
         Begin(head, maps, new Tolerance(allowed, ToleranceKind.Absolute), allowed, outcomes, plan.LeafErrorLimit);
         using var memory = new FloatBuffer(((rows + entries) * (head.Keys.Columns + 1L + ValueColumns)) + ((long)rows * head.Values.Columns));

@@ -2,6 +2,7 @@ using System.Numerics.Tensors;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
 
 namespace Subquartic.Attention;
@@ -132,7 +133,7 @@ internal sealed partial class MergePath
 
         work.Price = Cut(work.Cut, work.Target, work.Price);
         int entries = work.Cut.Entries;
-        double left = _rest * rows * keys * (width + valueWidth);
+        double left = LeftCost * rows * keys * (width + valueWidth);
         if (ListCost(entries, rows) > plan.WorthIt * left)
         {
             return false;
@@ -162,14 +163,22 @@ internal sealed partial class MergePath
     {
         int rows = work.Pending.Count, width = _head.Keys.Columns;
         MergeTile tile = _pool[index];
-        Matrix queries = work.Queries(rows, width + 1), output = work.Outputs(rows, ValueColumns);
+        Matrix queries = work.Queries(rows, width + 1), output = work.Outputs(rows, ValueColumns), statistics = work.Statistics(rows);
         for (int i = 0; i < rows; i++)
         {
             tile.Differences.Row(work.Pending[i])[..width].CopyTo(queries.Row(i));
             queries.Row(i)[width] = 1;
         }
 
-        kernels.Attention(One(queries), One(work.ListKeys), One(work.ListValues), 1, One(output));
+        if (_integers is null)
+        {
+            kernels.Attention(One(queries), One(work.ListKeys), One(work.ListValues), 1, One(output));
+        }
+        else
+        {
+            AnswerInIntegers(_integers, work, queries.SliceColumns(0, width), output, statistics);
+        }
+
         Span<double> result = _results.AsSpan(4 * index, 4);
         result[0] += ((double)work.Entries * rows * (width + ValueColumns)) + ((double)work.Cut.MergedKeys * (width + _head.Values.Columns))
             + (_audited ? 0 : ((double)work.Kappa.Length + rows) * RowVectors.TriangleLength(_summaries.KeyStride));
@@ -187,7 +196,7 @@ internal sealed partial class MergePath
             return;
         }
 
-        double worst = Certify(tile, work, output);
+        double worst = Certify(tile, work, output, statistics);
         if (attempt == 0)
         {
             Span<float> ratios = work.Ratios(rows);
@@ -196,6 +205,23 @@ internal sealed partial class MergePath
         }
 
         work.Target *= Math.Clamp(0.8 / worst, 0.05, 0.6);
+    }
+
+    /// <summary>Scores and values in integers, certificates in float32.</summary>
+    private void AnswerInIntegers(QuantizedPath integers, MergeWorkspace work, Matrix queries, Matrix output, Matrix statistics)
+    {
+        int width = _head.Keys.Columns, values = _head.Values.Columns, stride = _summaries.ValueStride;
+        ReadOnlySpan<float> shift = _audited ? _head.KeyMean : work.Origin;
+        kernels.Quantize(
+            work.ListKeys.SliceColumns(0, width), shift[..width], work.ListValues.SliceColumns(0, values), integers.Middle, integers.Unit, work.Integers,
+            work.ListKeys.SliceColumns(width, 1));
+        for (int i = 0; i < output.Rows && stride > values; i++)
+        {
+            output.Row(i)[values..stride].Clear();
+        }
+
+        (Matrix more, Matrix moreOutput) = _audited ? default : (work.ListValues.SliceColumns(stride, MergeList.Columns), output.SliceColumns(stride, MergeList.Columns));
+        kernels.QuantizedAttention(queries, 1, work.Integers, [], output.SliceColumns(0, values), statistics, more, moreOutput);
     }
 
     private static HeadTensor One(Matrix matrix) => HeadTensor.Interleaved(matrix, 1, 1);
@@ -218,7 +244,7 @@ internal sealed partial class MergePath
 
     /// <summary>Writes the rows whose bound is small enough, keeps the others pending; returns the largest bound over what is allowed.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private double Certify(MergeTile tile, MergeWorkspace work, Matrix output)
+    private double Certify(MergeTile tile, MergeWorkspace work, Matrix output, Matrix statistics)
     {
         int entries = work.Entries, largest = work.Largest;
         float bias = work.LargestBias;
@@ -226,7 +252,7 @@ internal sealed partial class MergePath
         int width = _head.Keys.Columns, valueWidth = _head.Values.Columns, keys = _head.Keys.Rows, stride = _summaries.ValueStride;
         double longest = _summaries.LongestKey, vmax = _head.LargestValue;
         double pilot = ((ExactAttention.Gamma(width + 2) + (4 * U)) * tile.PilotLength * longest) + (4 * U);
-        double sums = ExactAttention.Sums(entries);
+        double sums = _integers is null ? ExactAttention.Sums(entries) : 2 * (ExactAttention.Gamma(2 * QuantizedHead.KeyBlock) + QuantizedPath.Sums(entries));
         double columnsUp = (1 + (2 * sums) + (8 * U)) * (1 + 1e-6);
         double worst = 0, trace = RowVectors.Trace(_summaries.KeyStride, work.Scatter), counts = 0;
         KeyTree tree = _summaries.Tree;
@@ -249,7 +275,16 @@ internal sealed partial class MergePath
             double shift = (5 * U * (_head.LongestQuery + length) * longest) + pilot
                 + ((ExactAttention.Gamma(largest + 4) + ExactAttention.Gamma(width + 6)) * length * longest) + ExactAttention.Gamma(largest + 2)
                 + (8 * U * bias) + (((4 * ExactAttention.Blocks(entries)) + 8) * U);
-            double lost = keys * Math.Exp(LeastPilot + (2 * length * longest));
+            double lost = keys * Math.Exp(LeastPilot + (2 * length * longest)), share = 0, apart = 0;
+            if (_integers is not null)
+            {
+                shift += _integers.ScoreError(statistics.Row(r)[1]);
+                share = QuantizedPath.LostShare(statistics.Row(r)[0], entries);
+                apart = (_head.Range * (share + QuantizedPath.Sums(entries))) + _integers.ValueError;
+            }
+
+            // How far the row may be from attention over the list, but for rounding of its sums.
+            apart += _head.Range * (Math.Tanh(shift / 2) + lost);
             ReadOnlySpan<double> places = tile.Places(i);
             double corner = 0;
             for (int k = 0; k < places.Length; k++)
@@ -267,11 +302,11 @@ internal sealed partial class MergePath
             RowVectors.Far(row[..stride], MemoryMarshal.Cast<float, Vector512<float>>(reference)).CopyTo(far);
             for (int g = 0; g < far.Length; g++)
             {
-                truncation = Math.Max(truncation, (slope * Math.Sqrt(average[g])) + (second * (work.Tilts[g] + ((far[g] + (4 * U * vmax)) * work.Widest))));
+                truncation = Math.Max(truncation, (slope * Math.Sqrt(average[g])) + (second * (work.Tilts[g] + ((far[g] + apart + (4 * U * vmax)) * work.Widest))));
             }
 
             float top = _tolerance.Kind == ToleranceKind.Row ? RowVectors.LargestMagnitude(value) : 0;
-            double bound = (truncation * columnsUp * Math.Exp(2 * shift)) + (_head.Range * (Math.Tanh(shift / 2) + lost))
+            double bound = (truncation * columnsUp * (1 + share) * Math.Exp(2 * shift)) + apart
                 + ((ExactAttention.Gamma(largest + 4) + sums + (3 * U)) * vmax) + ((keys + 4) * (double)float.Epsilon);
             double allowed = _tolerance.Allowed(_head.Range, top);
             worst = Math.Max(worst, bound / allowed);

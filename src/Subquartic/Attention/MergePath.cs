@@ -45,6 +45,9 @@ namespace Subquartic.Attention;
 /// the largest eigenvalue that adds 10^-10 tr M |u|^2 to the square, and a thousandth of it, as (x + y)^2 &lt;= 1.001 x^2 + 1001 y^2. Means of nodes are stored within
 /// 32 u max|k|, so a difference of two is off by 4 10^-6 max|k|; its square, a thousandfold, times a quarter of the keys at each of 7 depths, is at most
 /// <see cref="Merging"/> max|k|^2 a key. Sums of products are off by gamma of their length times the traces (of T and M only the upper triangle is summed, whose part beyond the diagonal counts twice), W and cbar by gamma of the entries of the list.</para>
+/// <para><b>Integers.</b> Where the machine is faster with them, keys less c_T and values of a list are rounded as in <see cref="QuantizedPath"/>, biases are added to the scores in float32, and the columns of the
+/// certificate are averaged in float32 under the weights before they become integers. delta of that theorem, a change of scores, is added to d; o~ moves by range(V) A/(1 - A) and the rounding of values besides; and since the
+/// kernel divides by the sum of the integers, at most 1/(1 - A) times that of the weights, averages grow by as much. A centroid of values that rounding takes out of the range of V is rounded to within it, which takes it nearer to what it stands for.</para>
 /// </remarks>
 internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) : IDisposable
 {
@@ -72,7 +75,7 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     private double _gamma;
     private double _price;
     private bool _audited;
-    private double _rest = 1;
+    private QuantizedPath? _integers;
     private int _group;
     private int _tileSize;
     private CertifiedCosts _costs = null!;
@@ -106,11 +109,11 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     /// <param name="tolerance">What every row must meet.</param>
     /// <param name="allowed">A typical value of it, to plan with.</param>
     /// <param name="outcomes">Where rows are written.</param>
-    /// <param name="rest">Cost of rows that are not merged, over that of exact attention.</param>
+    /// <param name="integers">Begun with the head when rows that are not merged and lists are to be computed in integers; otherwise null.</param>
     /// <returns>Whether it went beyond the first tiles.</returns>
-    public bool Run(HeadMeasure head, ScaleSchedule? maps, Tolerance tolerance, double allowed, RowOutcomes outcomes, double rest = 1)
+    public bool Run(HeadMeasure head, ScaleSchedule? maps, Tolerance tolerance, double allowed, RowOutcomes outcomes, QuantizedPath? integers = null)
     {
-        (_audited, _rest) = (false, rest);
+        (_audited, _integers) = (false, integers);
         if (!Begin(head, maps, tolerance, allowed, outcomes, plan.LeafErrorLimit))
         {
             return false;

@@ -1,4 +1,5 @@
 using System.Runtime.Intrinsics;
+using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
 
 namespace Subquartic.Attention;
@@ -18,6 +19,7 @@ internal sealed class MergeWorkspace : IDisposable
     private FloatBuffer _values = new(0);
     private FloatBuffer _queries = new(0);
     private FloatBuffer _outputs = new(0);
+    private FloatBuffer _statistics = new(0);
 
     public KeyCut Cut { get; } = new();
 
@@ -124,6 +126,12 @@ internal sealed class MergeWorkspace : IDisposable
 
     public Matrix Queries(int rows, int columns) => View(ref _queries, rows, columns);
 
+    /// <summary>What the kernel of integers says of each row.</summary>
+    public Matrix Statistics(int rows) => View(ref _statistics, rows, 2);
+
+    /// <summary>The list in integers.</summary>
+    public QuantizedHead Integers { get; } = new();
+
     public Matrix Outputs(int rows, int columns) => View(ref _outputs, rows, columns);
 
     public void Dispose()
@@ -136,6 +144,8 @@ internal sealed class MergeWorkspace : IDisposable
         _values.Dispose();
         _queries.Dispose();
         _outputs.Dispose();
+        _statistics.Dispose();
+        Integers.Dispose();
     }
 
     private static void Resize(ref FloatBuffer buffer, long length)

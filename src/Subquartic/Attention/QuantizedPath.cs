@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 using Subquartic.Numerics.Kernels;
 using Subquartic.Numerics.Tensors;
 using Subquartic.Numerics.Threading;
@@ -9,9 +10,9 @@ namespace Subquartic.Attention;
 /// <remarks>
 /// <para><b>Theorem.</b> With k' = k - shift let q^ and k^ be integers near q/s_q and k'/s_k, v^ near (v - middle)/s_v, one s_v for each column, w_j = exp(scale q.k'_j) and
 /// P_j = w_j e^(eps_j) a + eta_j >= 0 the integers that stand for the weights, all in the same unit 1/a, with |eps_j| &lt;= delta and sum |eta_j| &lt;= A sum P. If A &lt; 1, then
-/// o^ = middle + s_v sum P_j v^_j / sum P_j has |o^ - o| &lt;= range(V) (tanh(delta/2) + A/(1 - A)) + max |v - middle - s_v v^|.</para>
+/// o^ = middle + s_v sum P_j v^_j / sum P_j has |o^ - o| &lt;= range(V) (delta/2 + A/(1 - A)) + max |v - middle - s_v v^|.</para>
 /// <para><b>Proof.</b> Let o1 be the mean of v under p_j = w_j e^(eps_j) a. For the keys T whose share grows, p(T) is largest when eps is delta there and -delta elsewhere: its
-/// logit grows by 2 delta at most, and no two points that far apart on the logistic curve differ by more than tanh(delta/2). So the shares move by tanh(delta/2) in total variation, and
+/// logit grows by 2 delta at most, and no two points that far apart on the logistic curve differ by more than tanh(delta/2). So the shares move by tanh(delta/2) &lt; delta/2 in total variation, and
 /// o1 by that times the range. With o2 = sum P v / sum P, sum p (o2 - o1) = sum eta_j (v_j - o2), where o2 is a mean of v too, and sum p >= (1 - A) sum P.
 /// A mean of v^ in place of v moves by the largest difference.</para>
 /// <para><b>delta.</b> The integers are nearest to products with a rounded 1/s, keys to a rounded difference too, so that |q/s_q - q^| &lt;= 0.506 sqrt(c), |k'/s_k - k^| &lt;= 0.509 sqrt(c) and by the choice of the units
@@ -42,33 +43,71 @@ internal sealed class QuantizedPath(KernelSet kernels) : IDisposable
     private HeadMeasure _head = null!;
     private RowOutcomes _outcomes = null!;
     private Tolerance _tolerance;
-    private double _valueError;
 
     /// <summary>Multiply-adds spent on the last head.</summary>
     public double Work { get; private set; }
 
-    /// <summary>Whether the integers hold the head.</summary>
-    public static bool Fits(HeadMeasure head) =>
-        head.Keys.Columns <= QuantizedHead.LargestWidth && head.LongestQuery * head.LongestKey < LargestScore;
+    /// <summary>Middle of each column of V.</summary>
+    public ReadOnlySpan<float> Middle => _middle.AsSpan(0, _head.Values.Columns);
 
-    /// <summary>Estimates, from lengths alone, whether rows of a head that <see cref="Fits"/> would be certified.</summary>
-    public bool Promises(HeadMeasure head, double allowed)
+    /// <summary>s_v of each column.</summary>
+    public ReadOnlySpan<float> Unit => _unit.AsSpan(0, _head.Values.Columns);
+
+    /// <summary>At least |v - middle - s_v v^| for all values, and all that are within their range.</summary>
+    public double ValueError { get; private set; }
+
+    /// <summary>Reads a head; says whether the integers hold it.</summary>
+    public bool Begin(HeadMeasure head)
     {
-        Begin(head);
-        double units = head.TypicalQuery * head.TypicalKey / ((double)QuantizedHead.LongestInteger * QuantizedHead.LongestInteger);
+        _head = head;
+        int columns = head.Values.Columns;
+        HeadMeasure.Resize(ref _middle, columns);
+        HeadMeasure.Resize(ref _unit, columns);
+        ValueError = 0;
+        for (int c = 0; c < columns; c++)
+        {
+            double least = head.ColumnLeast[c], most = head.ColumnMost[c];
+            _middle[c] = (float)((least + most) / 2);
+            double half = Math.Max(most - _middle[c], _middle[c] - least);
+            _unit[c] = half < 1e-30 ? 0 : (float)(half / (QuantizedHead.LargestValue - 1) * (1 + 1e-6));
+            ValueError = Math.Max(ValueError, _unit[c] > 0 ? 0.501 * _unit[c] : half);
+        }
+
+        return head.Keys.Columns <= QuantizedHead.LargestWidth && head.LongestQuery * head.LongestKey < LargestScore;
+    }
+
+    /// <summary>Estimates, from lengths alone, whether rows would be certified.</summary>
+    public bool Promises(double allowed)
+    {
+        double units = _head.TypicalQuery * _head.TypicalKey / ((double)QuantizedHead.LongestInteger * QuantizedHead.LongestInteger);
         return Bound(units / Math.Log(2), 0) <= Promised * allowed;
     }
 
+    /// <summary>delta, by what the kernel says of a row.</summary>
+    /// <param name="factor">s_q s_k |scale| log2(e), in float32.</param>
+    public double ScoreError(double factor) =>
+        (((factor * (1 + 1e-6)) + 1e-30) * Math.Log(2) * ((46800 * Math.Sqrt(_head.Keys.Columns)) + 640)) + 8e-5;
+
+    /// <summary>A/(1 - A), by what the kernel says of a row; infinite when A is not below 1.</summary>
+    /// <param name="rounded">Sum of the units of the weights, over the sum of the weights.</param>
+    /// <param name="keys">How many.</param>
+    public static double LostShare(double rounded, int keys)
+    {
+        double lost = 0.5 * rounded * (1 + Sums(keys)) * (1 + 1e-6);
+        return lost < 1 ? lost / (1 - lost) : double.PositiveInfinity;
+    }
+
+    /// <summary>gamma_(2B+8) for the blocks of so many keys.</summary>
+    public static double Sums(int keys) => ExactAttention.Gamma((2 * ((keys / QuantizedHead.KeyBlock) + 1)) + 8);
+
     /// <summary>Computes the pending rows that it can certify.</summary>
-    /// <param name="head">A head that <see cref="Fits"/>.</param>
     /// <param name="tolerance">What every row must meet.</param>
     /// <param name="outcomes">Where rows are written.</param>
-    public void Run(HeadMeasure head, Tolerance tolerance, RowOutcomes outcomes)
+    public void Run(Tolerance tolerance, RowOutcomes outcomes)
     {
-        Begin(head);
         (_outcomes, _tolerance, Work) = (outcomes, tolerance, 0);
         kernels.Quantize(
-            head.Keys, head.KeyMean[..head.Keys.Columns], head.Values, _middle.AsSpan(0, head.Values.Columns), _unit.AsSpan(0, head.Values.Columns), _integers);
+            _head.Keys, _head.KeyMean[.._head.Keys.Columns], _head.Values, Middle, Unit, _integers);
         Pend(1);
         if (_pending.Count >= SampledFrom)
         {
@@ -96,6 +135,7 @@ internal sealed class QuantizedPath(KernelSet kernels) : IDisposable
 
         // Methods are compiled again, better, once they have been called often.
         long start = Stopwatch.GetTimestamp(), change = start;
+        Begin(head);
         while (Stopwatch.GetElapsedTime(change) < quiet && Stopwatch.GetElapsedTime(start) < 4 * quiet)
         {
             double sum = exact + integers;
@@ -104,7 +144,7 @@ internal sealed class QuantizedPath(KernelSet kernels) : IDisposable
             exact = Math.Min(exact, Stopwatch.GetElapsedTime(before).TotalSeconds);
             outcomes.Begin(output);
             before = Stopwatch.GetTimestamp();
-            Run(head, new Tolerance(double.PositiveInfinity, ToleranceKind.Absolute), outcomes);
+            Run(new Tolerance(double.PositiveInfinity, ToleranceKind.Absolute), outcomes);
             integers = Math.Min(integers, Stopwatch.GetElapsedTime(before).TotalSeconds);
             change = exact + integers < 0.97 * sum ? Stopwatch.GetTimestamp() : change;
         }
@@ -116,24 +156,6 @@ internal sealed class QuantizedPath(KernelSet kernels) : IDisposable
 
     /// <summary>Frees the working memory.</summary>
     public void Dispose() => _integers.Dispose();
-
-    /// <summary>Chooses middles and units of the values.</summary>
-    private void Begin(HeadMeasure head)
-    {
-        _head = head;
-        int columns = head.Values.Columns;
-        HeadMeasure.Resize(ref _middle, columns);
-        HeadMeasure.Resize(ref _unit, columns);
-        _valueError = 0;
-        for (int c = 0; c < columns; c++)
-        {
-            double least = head.ColumnLeast[c], most = head.ColumnMost[c];
-            _middle[c] = (float)((least + most) / 2);
-            double half = Math.Max(most - _middle[c], _middle[c] - least);
-            _unit[c] = half < 1e-30 ? 0 : (float)(half / (QuantizedHead.LargestValue - 1) * (1 + 1e-6));
-            _valueError = Math.Max(_valueError, _unit[c] > 0 ? 0.501 * _unit[c] : half);
-        }
-    }
 
     /// <summary>Lists every so many of the rows that are pending.</summary>
     private void Pend(int step)
@@ -152,40 +174,26 @@ internal sealed class QuantizedPath(KernelSet kernels) : IDisposable
     /// <summary>Computes the listed rows; returns how many were certified.</summary>
     private int Attend()
     {
-        int count = _pending.Count, width = _head.Queries.Columns, columns = _head.Values.Columns;
+        int count = _pending.Count;
         if (count == 0)
         {
             return 0;
         }
 
-        Work += (double)count * _head.Keys.Rows * (width + columns);
-        using Scratch scratch = Scratch.Rent((long)count * (2 + width + columns));
-        Matrix statistics = scratch.Buffer.Matrix(count, 2), queries = _head.Queries, output = _outcomes.Output;
-        bool all = count == queries.Rows;
-        if (!all)
-        {
-            queries = scratch.Buffer.Matrix(count, width, 2L * count);
-            output = scratch.Buffer.Matrix(count, columns, (2L + width) * count);
-            for (int i = 0; i < count; i++)
-            {
-                _head.Queries.Row(_pending[i]).CopyTo(queries.Row(i));
-            }
-        }
-
-        kernels.QuantizedAttention(queries, _head.Scale, _integers, output, statistics);
+        Work += (double)count * _head.Keys.Rows * (_head.Keys.Columns + _head.Values.Columns);
+        using Scratch scratch = Scratch.Rent(2L * count);
+        Matrix statistics = scratch.Buffer.Matrix(count, 2);
+        kernels.QuantizedAttention(_head.Queries, _head.Scale, _integers, CollectionsMarshal.AsSpan(_pending), _outcomes.Output, statistics);
         int certified = 0;
         for (int i = 0; i < count; i++)
         {
-            ReadOnlySpan<float> row = output.Row(i), found = statistics.Row(i);
+            int row = _pending[i];
+            ReadOnlySpan<float> found = statistics.Row(i);
             double bound = Bound(found[1], found[0]);
-            if (bound <= _tolerance.Allowed(_head.Range, _tolerance.Kind == ToleranceKind.Row ? RowVectors.LargestMagnitude(row) : 0))
+            if (bound <= _tolerance.Allowed(_head.Range, _tolerance.Kind == ToleranceKind.Row ? RowVectors.LargestMagnitude(_outcomes.Output.Row(row)) : 0))
             {
                 certified++;
-                _outcomes.SetQuantized(_pending[i], bound);
-                if (!all)
-                {
-                    row.CopyTo(_outcomes.Output.Row(_pending[i]));
-                }
+                _outcomes.SetQuantized(row, bound);
             }
         }
 
@@ -193,15 +201,9 @@ internal sealed class QuantizedPath(KernelSet kernels) : IDisposable
     }
 
     /// <summary>The bound of the theorem, with rounding.</summary>
-    /// <param name="factor">s_q s_k |scale| log2(e), in float32.</param>
-    /// <param name="rounded">Sum of the units of the weights, over the sum of the weights.</param>
     private double Bound(double factor, double rounded)
     {
-        double gamma = ExactAttention.Gamma((2 * ((_head.Keys.Rows / QuantizedHead.KeyBlock) + 1)) + 8);
-        double units = ((factor * (1 + 1e-6)) + 1e-30) * Math.Log(2);
-        double delta = (units * ((46800 * Math.Sqrt(_head.Keys.Columns)) + 640)) + 8e-5, lost = 0.5 * rounded * (1 + gamma) * (1 + 1e-6);
-        return lost < 1
-            ? (_head.Range * (Math.Tanh(delta / 2) + (lost / (1 - lost)) + gamma)) + _valueError + (4 * ExactAttention.UnitRoundoff * _head.LargestValue)
-            : double.PositiveInfinity;
+        int keys = _head.Keys.Rows;
+        return (_head.Range * ((ScoreError(factor) / 2) + LostShare(rounded, keys) + Sums(keys))) + ValueError + (4 * ExactAttention.UnitRoundoff * _head.LargestValue);
     }
 }

@@ -39,7 +39,6 @@ public unsafe class LanesTests
             float[] values = [.. Enumerable.Range(0, count).Select(_ => (float)((random.NextDouble() - 0.5) * 4e6)), ];
             values[0] = 2.5f;
             Same(TLanes.AddInteger(Load(a), Load(b)), i => a[i] + b[i]);
-            Same(TLanes.MaxInteger(Load(a), Load(b)), i => Math.Max(a[i], b[i]));
             Same(TLanes.JoinHalves(Load(a), Load(b)), i => (a[i] & 0xffff) | (b[i] << 16));
             Same(TLanes.AddPairProducts(Load(sums), Load(a), Load(b)), i => sums[i] + ((short)a[i] * (short)b[i]) + ((a[i] >> 16) * (b[i] >> 16)));
             Same(TLanes.ToSingle(Load(a)), i => BitConverter.SingleToInt32Bits((float)a[i]));
