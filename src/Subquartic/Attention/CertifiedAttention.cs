@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using System.Numerics.Tensors;
 using Subquartic.Numerics.Kernels;
@@ -17,18 +18,12 @@ namespace Subquartic.Attention;
 /// </remarks>
 public sealed class CertifiedAttention : IAttention, IDisposable
 {
-    // Values below this range would leave the normal numbers on the way.
-    private const double LeastRange = 1e-25;
-
     private readonly KernelSet _kernels;
     private readonly CertifiedPlan _plan;
     private readonly AuditOptions? _audit;
-    private readonly HeadMeasure _head;
-    private readonly FlatPath _flat;
-    private readonly MergePath _merge;
-    private readonly QuantizedPath _quantized;
-    private readonly RowOutcomes _rows = new();
-    private readonly List<int> _exact = [];
+    private readonly ConcurrentBag<CertifiedHead> _heads = [];
+    private HeadResult[] _results = [];
+    private double[] _bounds = [];
     private double[] _smallParts = [];
 
     /// <summary>Creates the strategy.</summary>
@@ -56,12 +51,8 @@ public sealed class CertifiedAttention : IAttention, IDisposable
 
         _kernels = kernels;
         Tolerance = tolerance;
-        _head = new HeadMeasure(kernels);
-        _flat = new FlatPath(kernels, plan);
         _plan = plan;
         _audit = audit;
-        _merge = new MergePath(kernels, plan);
-        _quantized = new QuantizedPath(kernels);
     }
 
     /// <inheritdoc/>
@@ -88,37 +79,48 @@ public sealed class CertifiedAttention : IAttention, IDisposable
             throw new ArgumentException($"{rowBounds.Length} bounds for {heads} heads of {queries} rows.", nameof(rowBounds));
         }
 
-        if ((long)queries * input.Keys.Rows < _plan.LeastPairs || !Fits(input, output))
+        long pairs = (long)queries * input.Keys.Rows;
+        if (!Fits(input, output) || (pairs < _plan.LeastPairs && !(pairs >= _plan.QuantizedPairs && _plan.IntegersAreWorthIt)))
         {
             return AttendSmall(input, output, rowBounds);
+        }
+
+        HeadMeasure.Resize(ref _results, heads);
+        if (!rowBounds.IsEmpty)
+        {
+            HeadMeasure.Resize(ref _bounds, rowBounds.Length);
+        }
+
+        // Heads too small to be shared well go to one thread each, as long as there is one for every thread; bits are the same.
+        var body = new HeadsBody(this, input, output, keepBounds: !rowBounds.IsEmpty);
+        int apart = pairs < _plan.MergePairs ? heads - (heads % _kernels.Pool.Threads) : 0;
+        _kernels.Pool.Run(apart, ref body);
+        for (int head = apart; head < heads; head++)
+        {
+            body.Invoke(head);
         }
 
         double bound = 0, work = 0;
         long flat = 0, merged = 0, quantized = 0, audited = 0, exact = 0;
         int exactHeads = 0;
         string reason = "";
-        for (int head = 0; head < heads; head++)
+        foreach (ref readonly HeadResult result in _results.AsSpan(0, heads))
         {
-            (int b, int h) = (head / input.Queries.Heads, head % input.Queries.Heads);
-            string? refusal = AttendHead(input, input.Queries[b, h], input.Keys[b, h], input.Values[b, h], output[b, h], ref work);
-            flat += _rows.FlatRows;
-            merged += _rows.MergedRows;
-            quantized += _rows.QuantizedRows;
-            audited += _rows.AuditedRows;
-            exact += _exact.Count;
-            if (_exact.Count == queries)
+            flat += result.Flat;
+            merged += result.Merged;
+            quantized += result.Quantized;
+            audited += result.Audited;
+            exact += result.Exact;
+            work += result.Work;
+            bound = Math.Max(bound, result.Bound);
+            if (result.Exact == queries)
             {
                 exactHeads++;
-                reason = refusal ?? "no row met the tolerance";
-            }
-
-            bound = Math.Max(bound, TensorPrimitives.Max(_rows.Bounds));
-            if (!rowBounds.IsEmpty)
-            {
-                _rows.Bounds.CopyTo(rowBounds[(head * queries)..]);
+                reason = result.Refusal ?? "no row met the tolerance";
             }
         }
 
+        _bounds.AsSpan(0, rowBounds.Length).CopyTo(rowBounds);
         long rows = (long)heads * queries;
         AttentionPath path = exact == rows ? AttentionPath.Exact : audited > 0 ? AttentionPath.Audited : exact == 0 ? AttentionPath.Certified : AttentionPath.CertifiedWithExactRows;
         if (reason.Length == 0)
@@ -139,9 +141,10 @@ public sealed class CertifiedAttention : IAttention, IDisposable
     /// <summary>Frees the working memory.</summary>
     public void Dispose()
     {
-        _flat.Dispose();
-        _merge.Dispose();
-        _quantized.Dispose();
+        while (_heads.TryTake(out CertifiedHead? head))
+        {
+            head.Dispose();
+        }
     }
 
     /// <summary>Whether the shapes fit together; those that do not are refused by the kernel.</summary>
@@ -177,98 +180,32 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         return new Certificate(bound, AttentionPath.Exact, "too few tokens", heads, heads, (long)heads * queries, (long)heads * queries) { Work = 1 };
     }
 
-    /// <summary>Computes one head; returns why it was not approximated, or null.</summary>
-    private string? AttendHead(in AttentionInput input, Matrix queries, Matrix keys, Matrix values, Matrix output, ref double work)
+    /// <summary>How a head was computed.</summary>
+    private readonly record struct HeadResult(int Flat, int Merged, int Quantized, int Audited, int Exact, double Work, double Bound, string? Refusal);
+
+    /// <summary>Computes heads.</summary>
+    private readonly struct HeadsBody(CertifiedAttention attention, AttentionInput input, HeadTensor output, bool keepBounds) : IParallelBody
     {
-        _head.Begin(queries, keys, values, input.Scale);
-        _rows.Begin(output);
-        string? refusal = _head.Refusal ?? (_head.Range < LeastRange && Tolerance.Kind == ToleranceKind.Range ? "values that hardly differ" : null);
-        if (refusal is null)
+        public void Invoke(int task)
         {
-            double allowed = Tolerance.Allowed(_head.Range, _head.LargestValue) - _head.ExactBound;
-            if (!(allowed > 0))
+            (int b, int h) = Math.DivRem(task, input.Queries.Heads);
+            if (!attention._heads.TryTake(out CertifiedHead? head))
             {
-                refusal = string.Create(CultureInfo.InvariantCulture, $"rounding alone may reach {_head.ExactBound:g3}");
+                head = new CertifiedHead(attention._kernels, attention.Tolerance, attention._plan, attention._audit);
             }
-            else if (_flat.Promises(_head, allowed) is var promised && (_plan.Flat ?? promised))
+
+            string? refusal = head.Attend(input.Queries[b, h], input.Keys[b, h], input.Values[b, h], input.Scale, input.Maps, output[b, h]);
+            RowOutcomes rows = head.Rows;
+            attention._results[task] = new HeadResult(
+                rows.FlatRows, rows.MergedRows, rows.QuantizedRows, rows.AuditedRows, head.ExactRows, head.Work, TensorPrimitives.Max(rows.Bounds), refusal);
+            if (keepBounds)
             {
-                _flat.Run(_head, Tolerance, _rows);
-                work += _flat.Work;
+                rows.Bounds.CopyTo(attention._bounds.AsSpan(task * rows.Rows));
             }
-            else
-            {
-                work += _flat.Work;
-                bool integers = _quantized.Begin(_head)
-                    && (_plan.Quantized ?? (_quantized.Promises(allowed) && _plan.Costs.Value.Quantized <= _plan.QuantizedWorthIt));
-                refusal = Merge(input, allowed, integers ? _quantized : null, ref work);
-                if (integers && _rows.AnyPending)
-                {
-                    _quantized.Run(Tolerance, _rows);
-                    work += _quantized.Work;
-                }
-            }
-        }
 
-        AttendRest(input, queries, keys, values, output, ref work);
-        return refusal;
-    }
-
-    private string? Merge(in AttentionInput input, double allowed, QuantizedPath? integers, ref double work)
-    {
-        if ((long)_head.Queries.Rows * _head.Keys.Rows < _plan.MergePairs)
-        {
-            return "scores vary, and there are too few tokens to merge";
-        }
-
-        bool went = _audit is { } audit
-            ? _merge.RunAudited(_head, input.Maps, Tolerance, allowed, audit, _rows, integers)
-            : _merge.Run(_head, input.Maps, Tolerance, allowed, _rows, integers);
-        work += _merge.Work;
-        return went ? null : _merge.Refusal;
-    }
-
-    /// <summary>Computes exactly what is left.</summary>
-    private void AttendRest(in AttentionInput input, Matrix queries, Matrix keys, Matrix values, Matrix output, ref double work)
-    {
-        _exact.Clear();
-        bool pending = _rows.AnyPending;
-        for (int row = 0; row < queries.Rows && pending; row++)
-        {
-            if (_rows.IsPending(row))
-            {
-                _exact.Add(row);
-                _rows.SetExact(row, _head.ExactBound);
-            }
-        }
-
-        work += (double)_exact.Count * keys.Rows * (keys.Columns + values.Columns);
-        if (_exact.Count == queries.Rows)
-        {
-            _kernels.Attention(One(queries), One(keys), One(values), input.Scale, One(output));
-            return;
-        }
-
-        if (_exact.Count == 0)
-        {
-            return;
-        }
-
-        using Scratch scratch = Scratch.Rent((long)_exact.Count * (queries.Columns + output.Columns));
-        Matrix gathered = scratch.Buffer.Matrix(_exact.Count, queries.Columns);
-        Matrix result = scratch.Buffer.Matrix(_exact.Count, output.Columns, (long)_exact.Count * queries.Columns);
-        for (int i = 0; i < _exact.Count; i++)
-        {
-            queries.Row(_exact[i]).CopyTo(gathered.Row(i));
-        }
-
-        _kernels.Attention(One(gathered), One(keys), One(values), input.Scale, One(result));
-        for (int i = 0; i < _exact.Count; i++)
-        {
-            result.Row(i).CopyTo(output.Row(_exact[i]));
+            attention._heads.Add(head);
         }
     }
-
-    private static HeadTensor One(Matrix matrix) => HeadTensor.Interleaved(matrix, 1, 1);
 
     /// <summary>What the rounding bound of a head needs: its longest query, the longest key of both halves, its largest value. Parts of about the same work,
     /// since a single head would otherwise be one thread's.</summary>

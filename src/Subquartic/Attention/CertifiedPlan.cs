@@ -7,6 +7,9 @@ internal sealed record CertifiedPlan
     /// <summary>Fewest pairs of a query and a key for which anything is tried.</summary>
     public long LeastPairs { get; init; } = 1L << 20;
 
+    /// <summary>The same where integers are worth it.</summary>
+    public long QuantizedPairs { get; init; } = 1L << 16;
+
     /// <summary>Fewest pairs for which keys are merged: with fewer, building lists costs what they save.</summary>
     public long MergePairs { get; init; } = 1L << 25;
 
@@ -50,6 +53,9 @@ internal sealed record CertifiedPlan
 
     /// <summary>Largest cost of integers, over that of exact attention, for which they are tried.</summary>
     public double QuantizedWorthIt { get; init; } = 0.9;
+
+    /// <summary>Whether integers are worth it on this machine.</summary>
+    public bool IntegersAreWorthIt => Quantized ?? Costs.Value.Quantized <= QuantizedWorthIt;
 
     /// <summary>Rows of a tile that fail and are few enough for exact attention without another list.</summary>
     public int FewRows { get; init; } = 4;

@@ -83,6 +83,72 @@ public sealed class CertifiedPropertyTests(ITestOutputHelper log) : IDisposable
         }
     }
 
+    /// <summary>Two keys of equal weight all of whose coordinates are rounded in opposite directions, now and then; alone, or each twice and merged.</summary>
+    [Theory]
+    [InlineData(1, false, 0.2)]
+    [InlineData(4, false, 0.3)]
+    [InlineData(64, false, 0.3)]
+    [InlineData(4, true, 0.1)]
+    [InlineData(64, true, 0.1)]
+    public void Integers_hold_their_bound_where_all_coordinates_of_a_key_are_rounded_the_same_way(int width, bool merge, double reached)
+    {
+        double worst = 0;
+        for (int seed = 0; seed < 4000; seed++)
+        {
+            // Two keys with their coordinates exchanged, so that a query of equal ones cannot tell them apart, but for a little in the unit that the longest key sets; and two that make the mean zero.
+            var random = new Random(seed);
+            double tilt = width == 1 ? 0 : 0.3 * random.NextDouble(), longer = 0.6 + (0.3 * random.NextDouble());
+            double step = 2 * longer * Math.Max(Math.Sqrt(width) / 46000, 1.0 / 32700) * random.NextDouble() * 0.05, scores = Math.Pow(10, (merge ? 1.2 : 2) * random.NextDouble());
+            (double, double)[] keys = [(1 + tilt, 1 - tilt), (1 - tilt + step, 1 + tilt + step), (-longer * (2 + step), -longer * (2 + step)), ((longer - 1) * (2 + step), (longer - 1) * (2 + step))];
+            worst = Math.Max(worst, LargestRatio(width, keys, [1, -1, 0, 0], [scores / width, -scores / width], merge)); // the pilot of both queries is zero
+        }
+
+        log.WriteLine($"largest error/bound {worst:g3}");
+        Assert.InRange(worst, reached, 1);
+    }
+
+    /// <summary>Many keys just below half a unit of weight, or just above it, beside one of the largest weight.</summary>
+    [Fact]
+    public void Integers_hold_their_bound_where_all_weights_are_rounded_the_same_way()
+    {
+        double worst = 0;
+        for (int seed = 0; seed < 300; seed++)
+        {
+            var random = new Random(seed);
+            var keys = new (double, double)[63];
+            var values = new double[63];
+            double far = -Math.Log((1 << 14) / ((random.Next(2) == 0 ? 0.4 : 0.55) + random.Next(3)));
+            keys.AsSpan().Fill((far / 2 * (1 + (1e-3 * random.NextDouble())), 0));
+            values.AsSpan().Fill(-1);
+            for (int i = 0; i < 3; i++)
+            {
+                (keys[i], values[i]) = ((-far / 2, 0), 1);
+            }
+
+            worst = Math.Max(worst, LargestRatio(1, keys, values, [1, -1], merge: false));
+        }
+
+        log.WriteLine($"largest error/bound {worst:g3}");
+        Assert.InRange(worst, 0.3, 1);
+    }
+
+    /// <summary>Values that are all rounded the same way, under weights without any error.</summary>
+    [Fact]
+    public void Integers_hold_their_bound_where_all_values_are_rounded_the_same_way()
+    {
+        double worst = 0;
+        for (int n = 1; n < 2000; n += 13)
+        {
+            double[] values = new double[60];
+            values.AsSpan().Fill((n + 0.499) / 2046);
+            (values[0], values[1]) = (1, -1);
+            worst = Math.Max(worst, LargestRatio(1, new (double, double)[60], values, [0], merge: false));
+        }
+
+        log.WriteLine($"largest error/bound {worst:g3}");
+        Assert.InRange(worst, 0.3, 1);
+    }
+
     [Theory]
     [InlineData(float.NaN)]
     [InlineData(float.PositiveInfinity)]
@@ -100,6 +166,35 @@ public sealed class CertifiedPropertyTests(ITestOutputHelper log) : IDisposable
     }
 
     public void Dispose() => _kernels.Pool.Dispose();
+
+    /// <summary>Largest error over bound of a head in integers; each key twice when they are to be merged.</summary>
+    private double LargestRatio(int width, (double Even, double Odd)[] keys, double[] values, double[] queries, bool merge)
+    {
+        int times = merge ? 2 : 1;
+        using var sample = new CertifiedSample(
+            width, [.. queries.Select(q => (float)q)], [.. keys.SelectMany(k => Enumerable.Repeat(((float)k.Even, (float)k.Odd), times))], [.. values.SelectMany(v => Enumerable.Repeat((float)v, times))]);
+        CertifiedPlan plan = Reckless(new Random(1), merge) with { Quantized = true, LeafSize = 2, TileSize = 8 };
+        using var attention = new CertifiedAttention(_kernels, new Tolerance(merge ? 0.03 : 1, ToleranceKind.Absolute), plan);
+        var bounds = new double[queries.Length];
+        Certificate certificate = attention.Attend(sample.Input, sample.OutputHead, bounds);
+        if (!merge)
+        {
+            Assert.Equal(queries.Length, certificate.QuantizedRows);
+        }
+        else if (certificate.MergedRows < queries.Length)
+        {
+            return 0;
+        }
+
+        double worst = 0;
+        foreach ((double error, double bound) in sample.Errors().Zip(bounds))
+        {
+            Assert.True(error <= bound, $"error {error} > {bound}: {string.Join(" ", keys)}; {certificate}");
+            worst = Math.Max(worst, error / bound);
+        }
+
+        return worst;
+    }
 
     /// <summary>A plan that tries everything, worth it or not.</summary>
     private static CertifiedPlan Reckless(Random random) => random.Next(3) switch

@@ -65,6 +65,32 @@ internal sealed class CertifiedSample : IDisposable
         Input = new AttentionInput(One(_queries), One(_keys), One(_values), random.Next(5) switch { 0 => -1, 1 => 0.3f, _ => 1 }, Maps);
     }
 
+    /// <summary>A head whose queries have equal coordinates, and keys all even ones and all odd ones; with values of one column.</summary>
+    public CertifiedSample(int width, float[] queries, (float Even, float Odd)[] keys, float[] values)
+    {
+        _memory = new FloatBuffer(((queries.Length + keys.Length) * (long)width) + keys.Length + queries.Length);
+        _queries = _memory.Matrix(queries.Length, width);
+        _keys = _memory.Matrix(keys.Length, width, (long)queries.Length * width);
+        _values = _memory.Matrix(keys.Length, 1, (long)(queries.Length + keys.Length) * width);
+        Output = _memory.Matrix(queries.Length, 1, ((long)(queries.Length + keys.Length) * width) + keys.Length);
+        for (int i = 0; i < queries.Length; i++)
+        {
+            _queries.Row(i).Fill(queries[i]);
+        }
+
+        for (int j = 0; j < keys.Length; j++)
+        {
+            for (int c = 0; c < width; c++)
+            {
+                _keys.Row(j)[c] = c % 2 == 0 ? keys[j].Even : keys[j].Odd;
+            }
+
+            _values.Row(j)[0] = values[j];
+        }
+
+        Input = new AttentionInput(One(_queries), One(_keys), One(_values), 1, null);
+    }
+
     public CertifiedSampleKind Kind { get; }
 
     public ScaleSchedule? Maps { get; }
