@@ -120,16 +120,12 @@ public sealed class CertifiedPropertyTests(ITestOutputHelper log) : IDisposable
             double far = -Math.Log((1 << 14) / ((random.Next(2) == 0 ? 0.4 : 0.55) + random.Next(3)));
             keys.AsSpan().Fill((far / 2 * (1 + (1e-3 * random.NextDouble())), 0));
             values.AsSpan().Fill(-1);
-            for (int i = 0; i < 3; i++)
-            {
-                (keys[i], values[i]) = ((-far / 2, 0), 1);
-            }
-
+            (keys[0], values[0]) = ((-far / 2, 0), 1);
             worst = Math.Max(worst, LargestRatio(1, keys, values, [1, -1], merge: false));
         }
 
         log.WriteLine($"largest error/bound {worst:g3}");
-        Assert.InRange(worst, 0.3, 1);
+        Assert.InRange(worst, 0.6, 1);
     }
 
     /// <summary>Values that are all rounded the same way, under weights without any error.</summary>
