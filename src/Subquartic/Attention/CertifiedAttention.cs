@@ -80,7 +80,9 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         }
 
         long pairs = (long)queries * input.Keys.Rows;
-        if (!Fits(input, output) || (pairs < _plan.LeastPairs && !(pairs >= _plan.QuantizedPairs && _plan.IntegersAreWorthIt)))
+        bool small = pairs < _plan.LeastPairs
+            && (pairs < _plan.QuantizedPairs || input.Keys.Width + input.Values.Width < _plan.QuantizedColumns || !_plan.IntegersAreWorthIt);
+        if (small || !Fits(input, output))
         {
             return AttendSmall(input, output, rowBounds);
         }

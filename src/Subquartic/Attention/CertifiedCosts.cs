@@ -230,8 +230,8 @@ public sealed record CertifiedCosts
     }
 }
 
-/// <summary>The file of <see cref="CertifiedCosts"/>.</summary>
-internal sealed record CertifiedCostsFile(int Version, string Kernels, string Processor, double List, double Tile, double Entry, double Head, double Quantized);
+/// <summary>The file of <see cref="CertifiedCosts"/>; what older versions lack has a default, so that it is the version they are refused for.</summary>
+internal sealed record CertifiedCostsFile(int Version, string Kernels, string Processor, double List, double Tile, double Entry, double Head, double Quantized = double.NaN);
 
 /// <summary>How it becomes JSON.</summary>
 [JsonSourceGenerationOptions(

@@ -7,8 +7,11 @@ internal sealed record CertifiedPlan
     /// <summary>Fewest pairs of a query and a key for which anything is tried.</summary>
     public long LeastPairs { get; init; } = 1L << 20;
 
-    /// <summary>The same where integers are worth it.</summary>
+    /// <summary>The same where integers are worth it and keys and values have <see cref="QuantizedColumns"/> together: narrower ones gain less than it costs to look at such a small head.</summary>
     public long QuantizedPairs { get; init; } = 1L << 16;
+
+    /// <summary>Fewest columns of keys and values of a head that only <see cref="QuantizedPairs"/> lets in.</summary>
+    public int QuantizedColumns { get; init; } = 128;
 
     /// <summary>Fewest pairs for which keys are merged: with fewer, building lists costs what they save.</summary>
     public long MergePairs { get; init; } = 1L << 25;

@@ -22,16 +22,16 @@ internal sealed class QueryTiles(KernelSet kernels)
     /// <summary>The tiles as ranges of <see cref="Order"/>, neighbours near each other.</summary>
     public IReadOnlyList<(int Start, int Count)> Tiles => _segments;
 
-    /// <summary>Takes the queries of a head as one part.</summary>
-    public void Begin(HeadMeasure head)
+    /// <summary>Takes every so many of the queries of a head as one part.</summary>
+    public void Begin(HeadMeasure head, int step = 1)
     {
         _head = head;
-        int rows = head.Queries.Rows;
+        int rows = (head.Queries.Rows + step - 1) / step;
         HeadMeasure.Resize(ref _order, rows);
         HeadMeasure.Resize(ref _places, rows);
         for (int i = 0; i < rows; i++)
         {
-            _order[i] = i;
+            _order[i] = i * step;
         }
 
         _segments.Clear();
