@@ -21,7 +21,7 @@ internal sealed class EngineOptions
 
     private readonly Option<string> _attention = new Option<string>("--attention")
     {
-        Description = "How attention is computed: 'exact' is fast, 'low-rank' replaces it by polynomials where that is cheaper and within --tolerance, 'certified' also sums over keys that are alike, within bounds that are proved, 'audited' does so without bounds and checks some rows of each head, 'reference' is the slow judge in double precision.",
+        Description = "How attention is computed: 'exact' is fast, 'low-rank' replaces it by polynomials where that is cheaper and within --tolerance, 'certified' also sums over keys that are alike or computes with integers where that is faster, within bounds that are proved, 'audited' does so without bounds and checks some rows of each head, 'reference' is the slow judge in double precision.",
         DefaultValueFactory = _ => Exact,
     }.OneOf(Exact, LowRank, Certified, Audited, Reference);
 

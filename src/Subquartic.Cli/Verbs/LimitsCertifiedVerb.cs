@@ -43,9 +43,9 @@ internal sealed class LimitsCertifiedVerb : LimitsSubcommand
     private static void Show(RegimeReport report, Terminal terminal)
     {
         Table(
-            terminal, ["head", "n", "path", "flat", "merged", "quantized", "exact", "work", "largest bound", "exponent", "audited", "its work"],
+            terminal, ["head", "n", "path", "flat", "merged", "exact", "work", "largest bound", "exponent", "audited", "its work"],
             report.Rows.SelectMany(row => row.Points.Select(point => (IEnumerable<object>)[
-                row.Field, point.Side, point.Path, Units.Percent(point.Flat), Units.Percent(point.Merged), Units.Percent(point.Quantized), Units.Percent(point.Exact), point.Work, point.Bound,
+                row.Field, point.Side, point.Path, Units.Percent(point.Flat), Units.Percent(point.Merged), Units.Percent(point.Exact), point.Work, point.Bound,
                 point == row.Points[^1] && row.Points.Count > 1 ? (object)row.Exponent : "", Units.Percent(point.Audited), point.AuditedWork])));
         terminal.Say(string.Create(
             CultureInfo.InvariantCulture,

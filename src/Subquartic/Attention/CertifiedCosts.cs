@@ -34,6 +34,9 @@ public sealed record CertifiedCosts
     /// <summary>Of attention from 16-bit integers (<see cref="KernelSet.QuantizedAttention"/>), rounding to them included.</summary>
     public double Quantized { get; init; } = 0.7;
 
+    /// <summary>The defaults, but for integers, which are left out: they save time, and no multiply-adds where these are counted.</summary>
+    internal static CertifiedCosts WithoutIntegers { get; } = new() { Quantized = 1 };
+
     /// <summary>Measures them on this machine, on one thread: a second or two.</summary>
     /// <param name="kernels">The kernels whose costs are asked for.</param>
     /// <returns>The costs, each within the limits that <see cref="Read"/> accepts.</returns>

@@ -44,9 +44,14 @@ internal sealed class CertifiedHead(KernelSet kernels, Tolerance tolerance, Cert
         if (refusal is null)
         {
             double allowed = tolerance.Allowed(_head.Range, _head.LargestValue) - _head.ExactBound;
+            bool integers = _quantized.Begin(_head) && (plan.Quantized ?? _quantized.Promises(allowed));
             if (!(allowed > 0))
             {
                 refusal = string.Create(CultureInfo.InvariantCulture, $"rounding alone may reach {_head.ExactBound:g3}");
+            }
+            else if (!integers && (long)queries.Rows * keys.Rows < plan.LeastPairs)
+            {
+                refusal = "too few tokens, and scores too large for integers"; // more looking would cost more than flat heads save
             }
             else if (_flat.Promises(_head, allowed) is var promised && (plan.Flat ?? promised))
             {
@@ -56,8 +61,7 @@ internal sealed class CertifiedHead(KernelSet kernels, Tolerance tolerance, Cert
             else
             {
                 Work += _flat.Work;
-                bool integers = _quantized.Begin(_head)
-                    && (plan.Quantized ?? _quantized.Promises(allowed)) && plan.IntegersAreWorthIt;
+                integers = integers && plan.IntegersAreWorthIt; // costs are asked for only then
                 refusal = Merge(maps, allowed, integers ? _quantized : null);
                 if (integers && Rows.AnyPending)
                 {

@@ -43,7 +43,7 @@ internal sealed record CertifiedPlan
     public static CertifiedPlan With(Lazy<CertifiedCosts>? costs) => costs is null ? new CertifiedPlan() : new CertifiedPlan { Costs = costs };
 
     /// <summary>The same where it would be computed in integers, beside which all that comes before attention weighs more.</summary>
-    public double HeadWorthItInIntegers { get; init; } = 0.68;
+    public double HeadWorthItInIntegers { get; init; } = 0.62;
 
     /// <summary>Largest cost of a list, over that of computing its rows without one, for which it is made.</summary>
     public double WorthIt { get; init; } = 0.8;

@@ -51,7 +51,7 @@ namespace Subquartic.Attention;
 /// </remarks>
 internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) : IDisposable
 {
-    private const int Probes = 4, SampleTiles = 2, SampledQueries = 1024, MaxSampleStep = 4, WaveTiles = 16, MaxGroup = 4, MaxAttempts = 3;
+    private const int Probes = 4, SampleTiles = 2, SampledQueries = 1024, WholeFrom = 8192, WaveTiles = 16, MaxGroup = 4, MaxAttempts = 3;
 
     private const double U = ExactAttention.UnitRoundoff;
 
@@ -225,8 +225,8 @@ internal sealed partial class MergePath(KernelSet kernels, CertifiedPlan plan) :
     /// <summary>Finds a few tiles of each size; returns the mean of max |u| of those of the first.</summary>
     private double TypicalLength(int[] sizes)
     {
-        // A part of the queries shows how far those of a tile are apart, and is halved the sooner.
-        int step = Math.Clamp(_head.Queries.Rows / SampledQueries, 1, MaxSampleStep), rows = (_head.Queries.Rows + step - 1) / step;
+        // A part of the queries shows how far those of a tile are apart, and is halved the sooner, which counts where a head is soon computed exactly.
+        int step = _head.Queries.Rows >= WholeFrom ? 1 : Math.Max(1, _head.Queries.Rows / SampledQueries), rows = (_head.Queries.Rows + step - 1) / step;
         _samples.Clear();
         _tiles.Begin(_head, step);
         for (int size = sizes.Length - 1; size >= 0; size--)

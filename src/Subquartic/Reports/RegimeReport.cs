@@ -11,16 +11,15 @@ namespace Subquartic.Reports;
 /// <param name="Side">n.</param>
 /// <param name="Flat">Share of the rows computed from moments of all keys.</param>
 /// <param name="Merged">Share of the rows computed from clusters of keys.</param>
-/// <param name="Quantized">Share of the rows computed from all keys in 16-bit integers.</param>
 /// <param name="Exact">Share of the rows computed exactly.</param>
-/// <param name="Work">Multiply-adds over those of exact attention, trials and those of integers included.</param>
+/// <param name="Work">Multiply-adds over those of exact attention, trials included.</param>
 /// <param name="Bound">Largest certified error, as a fraction of the range of V.</param>
 /// <param name="Audited">Share of the rows that audited attention computes from clusters of keys, without a bound.</param>
 /// <param name="AuditedWork">Its multiply-adds over those of exact attention, audits included.</param>
-public sealed record RegimePoint(int Side, double Flat, double Merged, double Quantized, double Exact, double Work, double Bound, double Audited, double AuditedWork)
+public sealed record RegimePoint(int Side, double Flat, double Merged, double Exact, double Work, double Bound, double Audited, double AuditedWork)
 {
-    /// <summary>The path of most rows: flat, merged, quantized or exact.</summary>
-    public string Path => Flat > 0.5 ? "flat" : Merged > 0.5 ? "merged" : Quantized > 0.5 ? "quantized" : "exact";
+    /// <summary>The path of most rows: flat, merged or exact.</summary>
+    public string Path => Flat > 0.5 ? "flat" : Merged > 0.5 ? "merged" : "exact";
 }
 
 /// <summary>One kind of head over the sides.</summary>
@@ -29,7 +28,7 @@ public sealed record RegimePoint(int Side, double Flat, double Merged, double Qu
 /// <param name="Exponent">Slope of log multiply-adds over log n between the two largest sides; 4 for exact attention.</param>
 public sealed record RegimeRow(string Field, IReadOnlyList<RegimePoint> Points, double Exponent);
 
-/// <summary>Where certified attention is flat, merged, quantized or exact, and what audited attention does there: score scale and smoothness against the side of the last map.</summary>
+/// <summary>Where certified attention is flat, merged or exact, and what audited attention does there: score scale and smoothness against the side of the last map.</summary>
 /// <param name="Width">Width of the heads.</param>
 /// <param name="Tolerance">Largest error allowed, as a fraction of the range of V.</param>
 /// <param name="Rows">Kinds of heads.</param>
@@ -68,8 +67,9 @@ public sealed record RegimeReport(int Width, double Tolerance, IReadOnlyList<Reg
     {
         ArgumentNullException.ThrowIfNull(kernels);
         ArgumentOutOfRangeException.ThrowIfLessThan(maxSide, FirstSide);
-        using var certified = new CertifiedAttention(kernels, tolerance);
-        using var audited = new AuditedAttention(kernels, tolerance);
+        var costs = new Lazy<CertifiedCosts>(CertifiedCosts.WithoutIntegers);
+        using var certified = new CertifiedAttention(kernels, tolerance, costs);
+        using var audited = new AuditedAttention(kernels, tolerance, costs: costs);
         var rows = new List<RegimeRow>();
         foreach (TokenField field in Fields)
         {
@@ -99,9 +99,9 @@ public sealed record RegimeReport(int Width, double Tolerance, IReadOnlyList<Reg
             .. row.Points.Select(point => (string.Create(CultureInfo.InvariantCulture, $"{1 / point.Work:0.0}x"), Colour(point.Path))),
             (string.Create(CultureInfo.InvariantCulture, $"{row.Exponent:0.00}"), "#ffffff"),
         ]))],
-        [("flat", Colour("flat")), ("merged", Colour("merged")), ("quantized", Colour("quantized")), ("exact", Colour("exact"))]);
+        [("flat", Colour("flat")), ("merged", Colour("merged")), ("exact", Colour("exact"))]);
 
-    private static string Colour(string path) => path switch { "flat" => "#9ecae1", "merged" => "#a1d99b", "quantized" => "#fdd0a2", _ => "#e0e0e0" };
+    private static string Colour(string path) => path switch { "flat" => "#9ecae1", "merged" => "#a1d99b", _ => "#e0e0e0" };
 
     private static RegimePoint MeasureSide(CertifiedAttention certified, AuditedAttention audited, TokenField field, int side, int width)
     {
@@ -127,7 +127,7 @@ public sealed record RegimeReport(int Width, double Tolerance, IReadOnlyList<Reg
         }
 
         return new RegimePoint(
-            side, (double)certificate.FlatRows / queries, (double)certificate.MergedRows / queries, (double)certificate.QuantizedRows / queries, (double)certificate.ExactRows / queries,
+            side, (double)certificate.FlatRows / queries, (double)certificate.MergedRows / queries, (double)certificate.ExactRows / queries,
             certificate.Work, certificate.ErrorBound / range, (double)audit.AuditedRows / queries, audit.Work);
     }
 }

@@ -16,8 +16,8 @@ namespace Subquartic.Reports.Analysis;
 /// <param name="cancellation">Takes effect between heads.</param>
 internal sealed class EnlargedMeter(ScaleSchedule scales, IReadOnlyList<double> sides, double tolerance, KernelSet kernels, CancellationToken cancellation) : IDisposable
 {
-    private readonly CertifiedAttention _certified = new(kernels, tolerance);
-    private readonly AuditedAttention _audited = new(kernels, tolerance);
+    private readonly CertifiedAttention _certified = new(kernels, tolerance, new Lazy<CertifiedCosts>(CertifiedCosts.WithoutIntegers));
+    private readonly AuditedAttention _audited = new(kernels, tolerance, costs: new Lazy<CertifiedCosts>(CertifiedCosts.WithoutIntegers));
     private readonly List<OperatorRun> _runs = [];
 
     /// <summary>What was found, by layer, head and n.</summary>
