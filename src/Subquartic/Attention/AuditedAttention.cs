@@ -28,7 +28,7 @@ public sealed record AuditOptions
 /// <para><b>Statement.</b> With the confidence asked for, at most a share p = ln(t/delta)/n of the rows of a head is beyond the tolerance, for n rows
 /// audited, t attempts and confidence 1 - delta. <b>Proof.</b> Were more than a share p beyond it, n rows drawn uniformly and independently of the data would miss all of
 /// them with probability (1 - p)^n &lt; e^(-pn) = delta/t; there are at most t audits.</para>
-/// <para>How far beyond the tolerance those rows are is not bounded. The statement is about each head by itself, not about all of a run together. Flat heads are those of certified attention, with its bounds.</para>
+/// <para>How far beyond the tolerance those rows are is not bounded. The statement is about each head by itself, not about all of a run together. Flat heads and rows in integers are those of certified attention, with its bounds.</para>
 /// <para>Bits depend neither on threads nor on other heads and images: the same rows are drawn for every head of a size.</para>
 /// </remarks>
 public sealed class AuditedAttention : IAttention, IDisposable

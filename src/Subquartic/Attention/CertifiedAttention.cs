@@ -80,9 +80,8 @@ public sealed class CertifiedAttention : IAttention, IDisposable
         }
 
         long pairs = (long)queries * input.Keys.Rows;
-        bool small = pairs < _plan.LeastPairs
-            && (pairs < _plan.QuantizedPairs || input.Keys.Width + input.Values.Width < _plan.QuantizedColumns || !_plan.IntegersAreWorthIt);
-        if (small || !Fits(input, output))
+        bool narrow = pairs < _plan.QuantizedPairs || input.Keys.Width + input.Values.Width < _plan.QuantizedColumns;
+        if (!Fits(input, output) || (pairs < _plan.LeastPairs && (narrow || !_plan.IntegersAreWorthIt)))
         {
             return AttendSmall(input, output, rowBounds);
         }
