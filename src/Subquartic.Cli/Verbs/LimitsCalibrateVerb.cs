@@ -4,7 +4,7 @@ using Subquartic.Numerics.Kernels;
 
 namespace Subquartic.Cli.Verbs;
 
-/// <summary><c>limits calibrate</c>: what merging keys costs on this machine, measured anew and kept.</summary>
+/// <summary><c>limits calibrate</c>: what merging keys and computing with integers cost on this machine, measured anew and kept.</summary>
 internal sealed class LimitsCalibrateVerb : Verb
 {
     private readonly EngineOptions _engine = new();

@@ -42,21 +42,19 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             return;
         }
 
-        int vectors = CeilingDivide(queries.Rows, TLanes.Count);
-        int groups = CeilingDivide(vectors, MaxGroupVectors);
+        int vectors = DivideUp(queries.Rows, TLanes.Count);
+        int groups = DivideUp(vectors, MaxGroupVectors);
         int groupLength = QueryGroup.LengthOf(queries.Width, WholeTiles(values.Width));
         int taskGroups = Math.Clamp(MaxTaskState / groupLength, 1, MaxTaskGroups);
         int parts = Math.Max(
-            CeilingDivide(groups, taskGroups),
-            Math.Min(groups, CeilingDivide(MinTasksPerThread * Pool.Threads, heads)));
+            DivideUp(groups, taskGroups),
+            Math.Min(groups, DivideUp(MinTasksPerThread * Pool.Threads, heads)));
         var body = new AttentionBody(queries, keys, values, scale, output, statistics, vectors, groups, parts);
         Pool.Run(heads * parts, ref body);
     }
 
-    private static int CeilingDivide(int a, int b) => (a + b - 1) / b;
-
     /// <summary>Rounds a number of keys or of value columns up to whole tiles.</summary>
-    private static int WholeTiles(int count) => CeilingDivide(count, AttentionTileRows) * AttentionTileRows;
+    private static int WholeTiles(int count) => DivideUp(count, AttentionTileRows) * AttentionTileRows;
 
     /// <summary>Copies rows of keys or values, extended to whole tiles: zeros behind the columns, which outputs nobody reads
     /// come from, and behind the last row that row again, which leaves the maximum as it is.</summary>
@@ -99,8 +97,8 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             Matrix v = values[image, head];
             Matrix o = output[image, head];
             Matrix mz = statistics.Buffer is null ? default : statistics[image, head];
-            int first = Split(part, groups, parts);
-            int end = Split(part + 1, groups, parts);
+            int first = Split(groups, parts, part);
+            int end = Split(groups, parts, part + 1);
             int valueColumns = WholeTiles(v.Columns);
             int groupLength = QueryGroup.LengthOf(q.Columns, valueColumns);
             int lanes = MaxGroupVectors * TLanes.Count;
@@ -162,13 +160,10 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             }
         }
 
-        /// <summary>First item of a part when the items are spread over the parts as evenly as possible.</summary>
-        private static int Split(int part, int items, int parts) => (int)((long)part * items / parts);
-
         private QueryGroup Group(int group, float* state, int valueColumns)
         {
-            int start = Split(group, vectors, groups);
-            return new QueryGroup(state, start * TLanes.Count, Split(group + 1, vectors, groups) - start, queries.Width, valueColumns);
+            int start = Split(vectors, groups, group);
+            return new QueryGroup(state, start * TLanes.Count, Split(vectors, groups, group + 1) - start, queries.Width, valueColumns);
         }
     }
 

@@ -44,7 +44,7 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
             int vectors = Math.Clamp(MaxGradientState / (2 * s * TLanes.Count), 1, MaxGroupVectors);
             int lanes = vectors * TLanes.Count;
             int keyLanes = MaxGroupVectors * TLanes.Count;
-            int wholeKeys = CeilingDivide(keys.Rows, TLanes.Count) * TLanes.Count;
+            int wholeKeys = DivideUp(keys.Rows, TLanes.Count) * TLanes.Count;
             using var scratch = Scratch.Rent(
                 (long)(l + s) * (width + valueWidth) + (long)wholeKeys * (width + valueWidth)
                 + (long)lanes * (2 * wholeKeys + 2 * width + valueWidth) + 2L * lanes * keyLanes + 2 * keyLanes);
@@ -83,7 +83,7 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
 
             for (int first = 0; first < queries.Rows; first += lanes)
             {
-                switch (Math.Min(vectors, CeilingDivide(queries.Rows - first, TLanes.Count)))
+                switch (Math.Min(vectors, DivideUp(queries.Rows - first, TLanes.Count)))
                 {
                     case 1: Sweep<One>(work, first, scale, dQueries[image, head]); break;
                     case 2: Sweep<Two>(work, first, scale, dQueries[image, head]); break;
@@ -197,7 +197,7 @@ internal sealed unsafe partial class VectorKernels<TLanes, TVector>
         const int width = MaxGroupVectors;
         for (int key = 0; key < work.Keys; key += width * TLanes.Count)
         {
-            switch (Math.Min(width, CeilingDivide(work.Keys - key, TLanes.Count)))
+            switch (Math.Min(width, DivideUp(work.Keys - key, TLanes.Count)))
             {
                 case 1: AddToKeys<One>(work, first, lanes, key); break;
                 case 2: AddToKeys<Two>(work, first, lanes, key); break;

@@ -37,7 +37,7 @@ public sealed record CertifiedCosts
     /// <summary>The defaults, but for integers, which are left out: they save time, and no multiply-adds where these are counted.</summary>
     internal static CertifiedCosts WithoutIntegers { get; } = new() { Quantized = 1 };
 
-    /// <summary>Measures them on this machine, on one thread: a second or two.</summary>
+    /// <summary>Measures them on this machine, on one thread: two or three seconds.</summary>
     /// <param name="kernels">The kernels whose costs are asked for.</param>
     /// <returns>The costs, each within the limits that <see cref="Read"/> accepts.</returns>
     public static CertifiedCosts Measure(KernelSet kernels)

@@ -6,7 +6,7 @@ using Subquartic.Numerics.Threading;
 
 namespace Subquartic.Attention;
 
-/// <summary>Attention of all keys, with queries, keys, values and weights rounded to 16-bit integers, whose products most processors compute about twice as fast as those of float32.</summary>
+/// <summary>Attention of all keys, with queries, keys, values and weights rounded to 16-bit integers, which many processors multiply faster than float32.</summary>
 /// <remarks>
 /// <para><b>Theorem.</b> With k' = k - shift let q^ and k^ be integers near q/s_q and k'/s_k, v^ near (v - middle)/s_v, one s_v for each column, w_j = exp(scale q.k'_j) and
 /// P_j = w_j e^(eps_j) a + eta_j >= 0 the integers that stand for the weights, all in the same unit 1/a, with |eps_j| &lt;= delta and sum |eta_j| &lt;= A sum P. If A &lt; 1, then
@@ -106,8 +106,7 @@ internal sealed class QuantizedPath(KernelSet kernels) : IDisposable
     public void Run(Tolerance tolerance, RowOutcomes outcomes)
     {
         (_outcomes, _tolerance, Work) = (outcomes, tolerance, 0);
-        kernels.Quantize(
-            _head.Keys, _head.KeyMean[.._head.Keys.Columns], _head.Values, Middle, Unit, _integers);
+        kernels.Quantize(_head.Keys, _head.KeyMean[.._head.Keys.Columns], _head.Values, Middle, Unit, _integers);
         Pend(1);
         if (_pending.Count >= SampledFrom)
         {
